@@ -1,0 +1,23 @@
+"""Heavy arithmetic on blocks: linear combinations, scaling, accuracy.
+
+Coefficients come from elsewhere; nothing here knows which code they belong to.
+"""
+
+from __future__ import annotations
+
+from dask_coded.kernels.blocks import decode_block, encode_block
+from dask_coded.kernels.combine import combine
+from dask_coded.kernels.dtypes import codable, parity_dtype
+from dask_coded.kernels.scaling import NONFINITE, ZERO, merge_exponents, row_exponents
+
+__all__ = [
+    "NONFINITE",
+    "ZERO",
+    "codable",
+    "combine",
+    "decode_block",
+    "encode_block",
+    "merge_exponents",
+    "parity_dtype",
+    "row_exponents",
+]
