@@ -1,0 +1,124 @@
+"""What the machine is told: past tense, with the time in it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+
+from dask_coded.runtime.group import Group
+
+__all__ = [
+    "DecodeFailed",
+    "Event",
+    "GroupAdded",
+    "KeyErred",
+    "KeyFinished",
+    "KeyForgotten",
+    "KeyReleased",
+    "Running",
+    "Ticked",
+    "WorkerLeft",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base class; `now` is in seconds on any clock that never runs backwards."""
+
+    now: float
+
+
+@dataclass(frozen=True)
+class GroupAdded(Event):
+    """A graph with this group arrived; its parity edges are off.
+
+    `targets` are the indices of the targets that came with it, all when None.
+    """
+
+    group: Group
+    targets: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class KeyFinished(Event):
+    """A task's result is in memory.
+
+    `seconds` is what it took to compute; `decoded` tells that a target came
+    from other pieces, not from its own.
+    """
+
+    key: Hashable
+    seconds: float = 0.0
+    nbytes: int = 0
+    decoded: bool = False
+
+
+@dataclass(frozen=True)
+class KeyReleased(Event):
+    """A task left memory or its worker.
+
+    `needed` tells that somebody still waits for it, that is, it was lost.
+    """
+
+    key: Hashable
+    needed: bool = True
+
+
+@dataclass(frozen=True)
+class KeyErred(Event):
+    """A task raised, or its workers died once too often."""
+
+    key: Hashable
+
+
+@dataclass(frozen=True)
+class KeyForgotten(Event):
+    """The scheduler dropped the key for good."""
+
+    key: Hashable
+
+
+@dataclass(frozen=True)
+class DecodeFailed(Event):
+    """The decode of a target was refused by its own check."""
+
+    key: Hashable
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One look at a task that a worker is executing."""
+
+    worker: str
+    seconds: float
+    cohort: str
+
+
+@dataclass(frozen=True)
+class Ticked(Event):
+    """Time passed: who runs what since when, and who has gone quiet.
+
+    Parameters
+    ----------
+    running : dict of key to Running
+        Tasks that are being executed; only those of coded computations.
+    threads : dict of str to int
+        Threads of each worker that accepts tasks.
+    silent : tuple of str
+        Workers without a sign of life for too long.
+    recovered : tuple of str
+        Workers held back earlier that are idle and answering again.
+    """
+
+    running: Mapping[Hashable, Running] = field(default_factory=dict)
+    threads: Mapping[str, int] = field(default_factory=dict)
+    silent: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkerLeft(Event):
+    """A worker is gone from the cluster."""
+
+    worker: str

@@ -1,0 +1,442 @@
+"""The rules of coded execution as a machine without Dask, clocks or I/O.
+
+``handle(event)`` takes what happened and returns what to do::
+
+      GroupAdded                 KeyFinished(piece)             KeyFinished(target)
+          |                             |                              |
+          v                             v                              v
+    .-----------.   late piece   .-------------.  decodable   .------------------.
+    | waiting   |--------------->| parity runs |------------->| narrowed: decode |
+    | for own   |   Launch or    '-------------'    Narrow    '------------------'
+    | pieces    |   Rerun               |                        |         |
+    '-----------'                       | own piece after all    | source  | done
+          |      own piece in           v                        | lost    v
+          '-----------------------> target done <----------------'      target done
+                                         |                    Widen, then again
+                                         v
+                               all targets done: Close
+
+Events may come in any order and more than once; `validate` states what holds
+after each. A piece that is late is never given up: it is held until it ends,
+and wins if it comes first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+
+from dask_coded.runtime import events as ev
+from dask_coded.runtime import instructions as do
+from dask_coded.runtime.book import Book
+from dask_coded.runtime.cohorts import Cohorts
+from dask_coded.runtime.group import Group, Lateness
+from dask_coded.runtime.policy import parity_wanted, rescue, workers_to_spare
+from dask_coded.runtime.snapshot import Counters
+
+__all__ = ["Machine"]
+
+#: A target that could be decoded for this many typical lane times is decoded,
+#: whatever keeps its own piece from coming.
+PATIENCE = 1.0
+#: ... but never sooner than this many seconds.
+LEAST_PATIENCE = 1.0
+#: Tasks that a held worker still runs are suspect after this many seconds.
+LEAST_SUSPICION = 0.5
+
+
+class Machine:
+    """Decides, for all groups of one scheduler, what to launch, decode and give up."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, Book] = {}
+        self.counters = Counters()
+        self.cohorts = Cohorts()
+        self.held: dict[str, bool] = {}
+        self.reruns: dict[Hashable, int] = {}
+        #: Own pieces that a decode came before, and when; they may outlive their group.
+        self.overtaken: dict[Hashable, float] = {}
+        self._books_of: dict[Hashable, set[str]] = {}
+        self._cohort_of: dict[Hashable, str] = {}
+        self._log: deque[tuple[float, str, str, Hashable]] = deque(maxlen=2000)
+
+    # ---------------------------------------------------------------- queries
+
+    def knows(self, key: Hashable) -> bool:
+        """Tell whether `key` belongs to a group, as piece, target, lane or encode task."""
+        return key in self._books_of or key in self.overtaken
+
+    def cohort(self, key: Hashable) -> str | None:
+        """Return the cohort of a lane task, None for any other task."""
+        return self._cohort_of.get(key)
+
+    @property
+    def busy(self) -> bool:
+        """True while some group waits for a target, or a worker is held back."""
+        return bool(self.held) or any(book.open for book in self.books.values())
+
+    @property
+    def lateness(self) -> Lateness:
+        """The strictest thresholds among the open groups."""
+        open_books = [book.group.late for book in self.books.values() if book.open]
+        return min(open_books, key=lambda late: late.interval, default=Lateness())
+
+    def story(self, name: str) -> list[tuple[float, str, Hashable]]:
+        """Return what happened to the group called `name`: (time, what, key)."""
+        return [(now, what, key) for now, group, what, key in self._log if group == name]
+
+    def books_of(self, key: Hashable) -> list[Book]:
+        """Return the groups that `key` belongs to."""
+        return [self.books[name] for name in sorted(self._books_of.get(key, ()))]
+
+    # ----------------------------------------------------------------- events
+
+    def handle(self, event: ev.Event) -> list[do.Instruction]:
+        """Take one event and return the instructions that answer it, in order."""
+        match event:
+            case ev.GroupAdded():
+                return self._add(event)
+            case ev.KeyFinished():
+                return self._finished(event)
+            case ev.KeyReleased():
+                return self._released(event.key, event.now, event.needed)
+            case ev.KeyErred():
+                return self._erred(event.key, event.now)
+            case ev.KeyForgotten():
+                return self._forgotten(event.key, event.now)
+            case ev.DecodeFailed():
+                return self._decode_failed(event)
+            case ev.Ticked():
+                return self._ticked(event)
+            case ev.WorkerLeft():
+                self.held.pop(event.worker, None)
+                return []
+        raise TypeError(f"not an event: {event!r}")
+
+    def _add(self, event: ev.GroupAdded) -> list[do.Instruction]:
+        group, now = event.group, event.now
+        if group.name in self.books:
+            return self._add_again(self.books[group.name], event)
+        book = self.books[group.name] = Book(group, now)
+        self.counters.groups += 1
+        self._note(book, now, "added", group.name)
+        for keys in (*group.lanes, group.pieces, group.targets, group.inputs):
+            for key in keys:
+                self._books_of.setdefault(key, set()).add(group.name)
+        self._cohort_of.update(group.cohorts)
+        found: list[do.Instruction] = [do.Hold(group.targets)]
+        if group.launch == "eager":
+            found += self._launch(book, book.parity, now)
+        return found
+
+    def _add_again(self, book: Book, event: ev.GroupAdded) -> list[do.Instruction]:
+        """Targets that were forgotten are asked for once more."""
+        back = book.gone.intersection(event.targets if event.targets is not None else book.gone)
+        if not back:
+            return []
+        book.gone -= back
+        book.open = True
+        self._note(book, event.now, "added again", book.group.name)
+        return [do.Hold(book.group.targets)]
+
+    def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
+        key, now = event.key, event.now
+        self.counters.seconds_saved += now - self.overtaken.pop(key, now)
+        cohort = self._cohort_of.get(key)
+        if cohort is not None:
+            self.cohorts.finished(cohort, event.seconds)
+        found: list[do.Instruction] = []
+        spent = False
+        for book in self.books_of(key):
+            piece, target = book.piece_of.get(key), book.target_of.get(key)
+            if piece is not None:
+                found += self._piece_in(book, piece, key, now)
+            if target is not None:
+                found += self._target_in(book, target, event)
+            spent = spent or (target is None and self._is_redundant(book, key))
+        if spent:
+            self.counters.parity_tasks += 1
+            self.counters.seconds_spent += event.seconds
+        return found
+
+    def _piece_in(self, book: Book, piece: int, key: Hashable, now: float) -> list[do.Instruction]:
+        if not book.open:
+            return [do.Drop((key,))]
+        book.arrived(piece, key)
+        self._note(book, now, "piece in", key)
+        return self._advance(book, now)
+
+    def _target_in(self, book: Book, index: int, event: ev.KeyFinished) -> list[do.Instruction]:
+        own, now = book.own[index], event.now
+        decoding, _ = book.decoding.pop(index, (None, ()))
+        decoded = event.decoded and decoding is not None
+        if decoding is not None and decoded:
+            self.counters.decoded += 1
+            self.counters.seconds_spent += event.seconds
+            bound = decoding.amplification * book.eps
+            self.counters.max_error_bound = max(self.counters.max_error_bound, bound)
+            if own not in book.sources:
+                self.overtaken[book.group.pieces[own]] = now
+        elif not event.decoded:
+            book.arrived(own, event.key)
+        book.gone.discard(index)
+        book.done[index] = decoded
+        book.decodable_since.pop(index, None)
+        self._note(book, now, "decoded" if decoded else "done", event.key)
+        return self._advance(book, now) + self._close_if_done(book, now)
+
+    def _released(self, key: Hashable, now: float, needed: bool) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        for book in self.books_of(key):
+            broken = book.lost(key)
+            target = book.target_of.get(key) if needed else None
+            for index in broken:
+                found.append(do.Widen(book.group, index))
+            if target is not None:
+                found += self._target_lost(book, target, now)
+            if broken or target is not None:
+                self._note(book, now, "lost", key)
+                found += self._advance(book, now)
+        return found
+
+    def _target_lost(self, book: Book, index: int, now: float) -> list[do.Instruction]:
+        interrupted = book.decoding.pop(index, None) is not None
+        if book.done.pop(index, None) is None:
+            return [do.Widen(book.group, index)] if interrupted else []
+        self.counters.recomputed += 1
+        if book.own[index] not in book.sources:
+            book.late[book.own[index]] = now
+        reopened = not book.open
+        book.open = True
+        found: list[do.Instruction] = [do.Widen(book.group, index)]
+        return [do.Hold(book.group.targets), *found] if reopened else found
+
+    def _erred(self, key: Hashable, now: float) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        for book in self.books_of(key):
+            piece = book.piece_of.get(key)
+            if piece is not None and piece in book.parity:
+                book.dead.add(piece)
+                self._note(book, now, "parity failed", key)
+                found.append(do.Drop((key,)))
+            target = book.target_of.get(key)
+            if target is not None:
+                book.give_up(target)
+                found += self._close_if_done(book, now)
+        return found
+
+    def _forgotten(self, key: Hashable, now: float) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        self.overtaken.pop(key, None)
+        for book in self.books_of(key):
+            book.lost(key)
+            target = book.target_of.get(key)
+            if target is None:
+                continue
+            book.give_up(target)
+            found += self._close_if_done(book, now)
+            if len(book.gone) == len(book.group.targets):
+                self._remove(book)
+        return found
+
+    def _decode_failed(self, event: ev.DecodeFailed) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        for book in self.books_of(event.key):
+            index = book.target_of.get(event.key)
+            if index is None or index not in book.decoding:
+                continue
+            decoding, _ = book.decoding.pop(index)
+            book.refused.setdefault(index, set()).add(decoding.used)
+            book.decodable_since.pop(index, None)
+            self.counters.refused += 1
+            self._note(book, event.now, f"decode refused: {event.reason}", event.key)
+            found.append(do.Widen(book.group, index))
+            found += self._advance(book, event.now)
+        return found
+
+    # -------------------------------------------------------------- decisions
+
+    def _advance(self, book: Book, now: float) -> list[do.Instruction]:
+        """Decode what can be decoded and is late."""
+        found: list[do.Instruction] = []
+        for index in book.waiting():
+            decoding = book.plan(index)
+            if decoding is None:
+                book.decodable_since.pop(index, None)
+                continue
+            since = book.decodable_since.setdefault(index, now)
+            if book.own[index] not in book.late and now - since < self._patience(book):
+                continue
+            sources = tuple(book.sources[t] for t in decoding.used)
+            book.decoding[index] = (decoding, sources)
+            self._note(book, now, "decode", book.group.targets[index])
+            found.append(do.Narrow(book.group, index, decoding, sources))
+        return found
+
+    def _patience(self, book: Book) -> float:
+        return max(LEAST_PATIENCE, PATIENCE * max(self._lane_seconds(book, t) for t in book.own))
+
+    def _lane_seconds(self, book: Book, piece: int) -> float:
+        cohorts = (self._cohort_of.get(key) for key in book.group.lanes[piece])
+        return sum(self.cohorts.typical(cohort) for cohort in cohorts if cohort is not None)
+
+    def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        for worker in event.recovered:
+            if self.held.pop(worker, None) is not None:
+                found.append(do.FreeWorker(worker))
+        for worker in event.silent:
+            if not self.held.get(worker) and self._may_hold(worker, event):
+                self.held[worker] = True
+                found.append(do.HoldWorker(worker, True, "no sign of life"))
+                self.counters.workers_held += 1
+        late = self.cohorts.late(event.running, self.lateness)
+        found += self._hold_late_workers(event, late)
+        found += self._rescue(event, late)
+        for book in list(self.books.values()):
+            if book.open:
+                found += self._advance(book, event.now)
+        return found
+
+    def _may_hold(self, worker: str, event: ev.Ticked) -> bool:
+        accepting = set(event.threads) | self.held.keys()
+        others = self.held.keys() - {worker}
+        return len(others) < workers_to_spare(len(accepting))
+
+    def _hold(self, worker: str, event: ev.Ticked, reason: str) -> list[do.Instruction] | None:
+        """Return the instructions that hold a worker back, None if too many are."""
+        if worker in self.held:
+            return []
+        if not self._may_hold(worker, event):
+            return None
+        self.held[worker] = False
+        self.counters.workers_held += 1
+        return [do.HoldWorker(worker, False, reason)]
+
+    def _hold_late_workers(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
+        """Hold back workers on which every thread runs a late task."""
+        stuck: dict[str, int] = {}
+        for key in late:
+            worker = event.running[key].worker
+            stuck[worker] = stuck.get(worker, 0) + 1
+        found: list[do.Instruction] = []
+        for worker, count in sorted(stuck.items()):
+            if count >= event.threads.get(worker, count + 1):
+                found += self._hold(worker, event, "every thread runs a late task") or []
+        return found
+
+    def _rescue(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        marked: dict[str, Book] = {}
+        for key in sorted(late, key=str):
+            marked.update((b.group.name, b) for b in self.books_of(key) if self._mark_late(b, key, event.now))
+            if not self._cohort_of.get(key):
+                found += self._rerun(key, event)
+        for book in marked.values():
+            found += self._answer(book, event, late)
+        for key, look in event.running.items():
+            # Whatever else a held worker still runs is suspect too.
+            if look.worker in self.held and not self._cohort_of.get(key) and key not in late:
+                if look.seconds > max(2 * self.cohorts.typical(look.cohort), LEAST_SUSPICION):
+                    found += self._rerun(key, event)
+        return found
+
+    def _mark_late(self, book: Book, key: Hashable, now: float) -> bool:
+        """Mark the piece that `key` serves as late; tell whether its group must act."""
+        if not book.open:
+            return False
+        for piece, lane in enumerate(book.group.lanes):
+            if key in lane and piece not in book.sources:
+                if piece not in book.late:
+                    book.late[piece] = now
+                    self.counters.late += 1
+                    self._note(book, now, "late", key)
+                return True
+        return False
+
+    def _answer(self, book: Book, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
+        """Launch parity for the late pieces of a group, or run its late tasks again."""
+        missing = book.missing()
+        if not missing:
+            return []
+        spare = book.group.late.spare
+        late_tasks = [key for piece in missing for key in book.group.lanes[piece] if key in late]
+        late_seconds = sum(self.cohorts.typical(self._cohort_of[key]) for key in late_tasks)
+        parity = book.usable_parity
+        lane_seconds = max((self._lane_seconds(book, t) for t in parity), default=0.0)
+        if rescue(lane_seconds, late_seconds, len(missing), len(parity), spare) == "parity":
+            wanted = parity_wanted(len(missing), spare, book.group.late.max_concurrent)
+            return self._launch(book, parity[:wanted], event.now)
+        return [step for key in late_tasks for step in self._rerun(key, event)]
+
+    def _launch(self, book: Book, pieces: Iterable[int], now: float) -> list[do.Instruction]:
+        new = tuple(t for t in pieces if t not in book.launched and t not in book.dead)
+        if not new:
+            return []
+        book.launched.update(new)
+        keys = tuple(book.group.pieces[t] for t in new)
+        self._note(book, now, "launch", keys)
+        return [do.Launch(book.group, keys)]
+
+    def _rerun(self, key: Hashable, event: ev.Ticked) -> list[do.Instruction]:
+        """Run a late task elsewhere: once only, so that work without heartbeats ends."""
+        worker = event.running[key].worker
+        if self.reruns.get(key):
+            return []
+        held = self._hold(worker, event, "a late task runs elsewhere instead")
+        if held is None:
+            return []
+        self.reruns[key] = 1
+        self.counters.rerun += 1
+        return [*held, do.Rerun(key, worker)]
+
+    def _close_if_done(self, book: Book, now: float) -> list[do.Instruction]:
+        if not book.open or book.pending:
+            return []
+        book.open = False
+        book.decoding.clear()
+        book.decodable_since.clear()
+        book.sources.clear()
+        book.launched.clear()
+        book.late.clear()
+        self._note(book, now, "closed", book.group.name)
+        return [do.Close(book.group)]
+
+    # ------------------------------------------------------------ bookkeeping
+
+    def _is_redundant(self, book: Book, key: Hashable) -> bool:
+        return key in book.group.inputs or any(key in book.group.lanes[t] for t in book.parity)
+
+    def _remove(self, book: Book) -> None:
+        group = book.group
+        del self.books[group.name]
+        for keys in (*group.lanes, group.pieces, group.targets, group.inputs):
+            for key in keys:
+                names = self._books_of.get(key)
+                if names is None:
+                    continue
+                names.discard(group.name)
+                if not names:
+                    del self._books_of[key]
+                    self._cohort_of.pop(key, None)
+                    self.reruns.pop(key, None)
+
+    def _note(self, book: Book, now: float, what: str, key: Hashable) -> None:
+        self._log.append((now, book.group.name, what, key))
+
+    def validate(self) -> None:
+        """Check what must hold after every event; raise AssertionError if it does not."""
+        for name, book in self.books.items():
+            assert book.group.name == name
+            assert not book.done.keys() & book.gone, "a target is both done and gone"
+            assert not book.decoding.keys() & (book.done.keys() | book.gone), "decoding a settled target"
+            assert book.open or not book.pending, "closed with a target pending"
+            assert not (book.open and not book.pending), "open with nothing pending"
+            assert not book.dead & set(book.own), "an own piece is marked dead"
+            for decoding, sources in book.decoding.values():
+                assert len(decoding.used) == len(sources)
+                assert all(key in book.names(t) for t, key in zip(decoding.used, sources, strict=True))
+            assert not book.late.keys() & book.sources.keys(), "a piece is both late and in"
+        for key, names in self._books_of.items():
+            assert names and names <= self.books.keys(), key
+        assert self._cohort_of.keys() <= self._books_of.keys()

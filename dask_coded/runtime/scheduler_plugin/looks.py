@@ -1,0 +1,103 @@
+"""What runs where since when, as far as the scheduler can know."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from distributed.scheduler import heartbeat_interval
+
+from dask_coded.runtime.events import Running
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler, TaskState, WorkerState
+
+__all__ = ["Looks"]
+
+#: A heartbeat tells what ran a moment before it arrived.
+HEARTBEAT_AGE = 0.15
+
+
+class Looks:
+    """Remembers when tasks were assigned and workers last delivered.
+
+    The scheduler learns what a worker executes only from heartbeats, every half
+    second or less often. Between them a task is taken to run from the moment it
+    was assigned or its worker delivered the task before it.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.assigned: dict[Hashable, float] = {}
+        self.delivered: dict[str, float] = {}
+
+    def clear(self) -> None:
+        """Forget everything; tasks seen from now on are dated again."""
+        self.assigned.clear()
+        self.delivered.clear()
+
+    def on_assigned(self, key: Hashable, now: float) -> None:
+        """A task was sent to a worker."""
+        self.assigned[key] = now
+
+    def on_delivered(self, key: Hashable, worker: str | None, now: float) -> None:
+        """A task left its worker, finished if `worker` is given."""
+        self.assigned.pop(key, None)
+        if worker is not None:
+            self.delivered[worker] = now
+
+    def began(self, ts: TaskState, ws: WorkerState, now: float) -> float | None:
+        """Return when the task began to execute, None if it does not seem to."""
+        confirmed = ws.executing.get(ts)
+        if confirmed is not None:
+            return float(ws.last_seen - confirmed)
+        assigned = self.assigned.get(ts.key)
+        if assigned is None:
+            return None
+        since = max(assigned, self.delivered.get(ws.address, 0.0))
+        if ws.last_seen - HEARTBEAT_AGE > since:
+            return None
+        return since
+
+    def next_up(self, ws: WorkerState) -> list[TaskState]:
+        """Return the tasks that the worker's threads can be busy with."""
+        tasks = [ts for ts in ws.processing if ts not in ws.long_running]
+        confirmed = [ts for ts in tasks if ts in ws.executing]
+        free = ws.nthreads - len(confirmed)
+        if free <= 0:
+            return confirmed
+        others = [ts for ts in tasks if ts not in ws.executing]
+        return confirmed + heapq.nsmallest(free, others, key=attrgetter("priority"))
+
+    def is_running(self, ts: TaskState, now: float) -> bool:
+        """Tell whether a processing task may be executing, rather than queued."""
+        ws = ts.processing_on
+        if ws is None:
+            return False
+        return ts in self.next_up(ws) and self.began(ts, ws, now) is not None
+
+    def running(self, now: float, cohort: Callable[[Any], str | None]) -> dict[Hashable, Running]:
+        """Return what all workers run; `cohort` returns None for tasks to leave out."""
+        found: dict[Hashable, Running] = {}
+        for ws in self.scheduler.workers.values():
+            if not ws.processing:
+                continue
+            for ts in self.next_up(ws):
+                name = cohort(ts)
+                if name is None:
+                    continue
+                since = self.began(ts, ws, now)
+                if since is not None:
+                    found[ts.key] = Running(ws.address, now - since, name)
+        return found
+
+    def silent(self, now: float, seconds: float) -> tuple[str, ...]:
+        """Return the workers that gave no sign of life for too long."""
+        bound = max(seconds, 4 * heartbeat_interval(len(self.scheduler.workers)))
+        return tuple(
+            ws.address
+            for ws in self.scheduler.workers.values()
+            if now - max(ws.last_seen, self.delivered.get(ws.address, 0.0)) > bound
+        )

@@ -1,0 +1,378 @@
+"""The scheduler plugin: tells the machine what happens and carries out its answers."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import weakref
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from time import time
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+from tornado.ioloop import PeriodicCallback
+
+from dask_coded.runtime import events as ev
+from dask_coded.runtime import instructions as do
+from dask_coded.runtime.group import Group
+from dask_coded.runtime.machine import Machine
+from dask_coded.runtime.quorum import Quorum
+from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
+from dask_coded.runtime.scheduler_plugin.looks import Looks
+from dask_coded.runtime.snapshot import Counters
+from dask_coded.runtime.tasks import TOPIC, decode
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler, TaskState
+
+__all__ = ["CodedPlugin"]
+
+logger = logging.getLogger("distributed.scheduler.coded")
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def guarded(hook: Hook) -> Hook:
+    """Keep our own bugs away from computations: log, give up coding, go on plain."""
+
+    @functools.wraps(hook)
+    def guard(self: CodedPlugin, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception:
+            logger.exception("dask_coded failed in %s; coding is given up, plain Dask goes on", hook.__name__)
+            self.counters.errors += 1
+            self.give_up()
+            return None
+
+    return guard  # type: ignore[return-value]
+
+
+class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
+    """Watches tasks finish and completes each coded block as soon as it is decodable.
+
+    Register it with `dask_coded.install`; nothing else is needed. It holds keys
+    as a client called "dask-coded" and changes only quorum tasks.
+    """
+
+    name = "dask-coded"
+    idempotent = True
+
+    def __init__(self) -> None:
+        self.scheduler: Scheduler | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    #: Plugins that run in this process, where Dask calls the optimizer too.
+    _running: ClassVar[weakref.WeakSet[CodedPlugin]] = weakref.WeakSet()
+
+    # ----------------------------------------------------------- life of plugin
+
+    @classmethod
+    def workers_here(cls) -> int:
+        """Return how many workers the scheduler in this process has; 0 without the plugin."""
+        return max((len(plugin.scheduler.workers) for plugin in cls._running if plugin.scheduler), default=0)
+
+    async def start(self, scheduler: Scheduler) -> None:
+        """Begin to watch; safe to call twice."""
+        if self.scheduler is scheduler:
+            return
+        self.scheduler = scheduler
+        self.counters = Counters()
+        self._reset()
+        self._pulse = PeriodicCallback(self.tick, 50)
+        scheduler.handlers["coded_report"] = self.report
+        scheduler.handlers["coded_uninstall"] = self.uninstall
+        self._adopt(list(scheduler.tasks))
+        self._running.add(self)
+
+    async def close(self) -> None:
+        """Stop watching; called when the scheduler closes."""
+        self._running.discard(self)
+        if self.scheduler is not None:
+            self._pulse.stop()
+
+    def _reset(self) -> None:
+        assert self.scheduler is not None
+        self.machine = Machine()
+        self.machine.counters = self.counters
+        self.looks = Looks(self.scheduler)
+        self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use)
+        self._steps: deque[do.Instruction] = deque()
+        self._related: dict[str, set[str]] = {}
+        self._last_tick = self._awake_since = time()
+
+    async def uninstall(self) -> str:
+        """Give up coding, let computations go on plain, and leave nothing behind."""
+        assert self.scheduler is not None
+        self._running.discard(self)
+        self.give_up()
+        if not self._pulse.is_running():
+            self._pulse.start()  # until the tasks that cannot be stopped have ended
+        for handler in ("coded_report", "coded_uninstall"):
+            self.scheduler.handlers.pop(handler, None)
+        self.scheduler.plugins.pop(self.name, None)
+        return "OK"
+
+    async def report(self) -> dict[str, Any]:
+        """Answer `dask_coded.report`: figures, and what each decode read."""
+        assert self.scheduler is not None
+        told = [event for _, event in self.scheduler.get_events(TOPIC)]
+        bounds = [event["bound"] for event in told if event.get("action") == "decoded"]
+        figures = self.counters.to_dict()
+        figures["max_error_bound"] = max(bounds, default=figures["max_error_bound"])
+        return {"version": 1, "figures": figures, "events": told}
+
+    # -------------------------------------------------------------------- hooks
+
+    @guarded
+    def update_graph(self, scheduler: Scheduler, *, tasks: Iterable[Hashable] = (), **kwargs: Any) -> None:
+        """Find the groups in a new graph and take the parity edges off."""
+        self._adopt(list(tasks))
+
+    def _adopt(self, keys: list[Hashable]) -> None:
+        assert self.scheduler is not None
+        quorums: dict[str, list[TaskState]] = {}
+        for ts in self.hands.states(keys):
+            if isinstance(ts.run_spec, Quorum):
+                quorums.setdefault(ts.run_spec.group.name, []).append(ts)
+        if not quorums and not self.machine.books:
+            return
+        now = time()
+        touched = {ts.group.name for ts in self.hands.states(keys)}
+        for name, found in quorums.items():
+            group = found[0].run_spec.group
+            fresh = [ts for ts in found if ts.state not in ("memory", "erred")]
+            if name in self.machine.books and not fresh:
+                continue
+            whole = len(found) == len(group.targets) and self._has_tasks(group)
+            self.hands.register(group)
+            if whole or name in self.machine.books:
+                self._related.setdefault(name, set()).update(touched)
+                index_of = {key: w for w, key in enumerate(group.targets)}
+                self._tell(ev.GroupAdded(now, group, tuple(index_of[ts.key] for ts in found)))
+                for ts in found:
+                    if ts.state == "memory":
+                        self._tell(ev.KeyFinished(now, ts.key))
+        self._sweep_orphans(keys)
+        if self.machine.busy:
+            self._begin_pulse()
+
+    @guarded
+    def _adopt_again(self, key: Hashable) -> None:
+        """A finished target whose data was freed is computed once more."""
+        if any(isinstance(ts.run_spec, Quorum) for ts in self.hands.states([key])):
+            self._adopt([key])
+
+    def _has_tasks(self, group: Group) -> bool:
+        """A target that was submitted before, uncoded, keeps its group from being coded."""
+        assert self.scheduler is not None
+        return all(key in self.scheduler.tasks for key in (*group.targets, *group.pieces))
+
+    def _in_use(self, key: Hashable) -> bool:
+        return any(book.open for book in self.machine.books_of(key))
+
+    def _sweep_orphans(self, keys: list[Hashable]) -> None:
+        """Forget tasks of ours that a key collision left without dependents."""
+        known = self.machine.knows
+        orphans = [
+            ts.key
+            for ts in self.hands.states(keys)
+            if not known(ts.key) and str(ts.key).lstrip("('").startswith(("parity-", "piece-", "encode-", "scale-"))
+        ]
+        if orphans:
+            self._later(functools.partial(self.hands.sweep, orphans))
+
+    @guarded
+    def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Tell the machine what became of a task."""
+        if not self.machine.books and not self.hands.lingering:
+            return
+        now = time()
+        if finish == "processing":
+            self.looks.on_assigned(key, now)
+            return
+        if finish == "waiting" and start == "released" and self.machine.knows(key):
+            self._later(functools.partial(self._adopt_again, key))
+        elif finish == "released":
+            self._on_released(key, start, now, kwargs.get("stimulus_id") or "")
+        elif start == "processing" and finish == "memory":
+            self._on_finished(key, now, kwargs)
+        elif finish == "erred":
+            self._in_transition(ev.KeyErred(now, key))
+        elif finish == "forgotten":
+            self._in_transition(ev.KeyForgotten(now, key))
+            self._later(self._tidy)
+        if key in self.hands.lingering:
+            self._later(self._tidy)
+
+    def _on_finished(self, key: Hashable, now: float, details: dict[str, Any]) -> None:
+        assert self.scheduler is not None
+        ts = self.scheduler.tasks[key]
+        self.looks.on_delivered(key, details.get("worker"), now)
+        seconds = sum(
+            part["stop"] - part["start"] for part in details.get("startstops", ()) if part["action"] == "compute"
+        )
+        if not self.machine.knows(key):
+            self.machine.cohorts.finished(ts.group.name, seconds)
+            return
+        decoded = getattr(ts.run_spec, "func", None) is decode
+        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded))
+
+    def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:
+        assert self.scheduler is not None
+        ts = self.scheduler.tasks[key]
+        self.looks.on_delivered(key, None, now)
+        if key in self.hands.respecs:
+            self.hands.on_released(ts)
+            return
+        if start not in ("memory", "processing") or not self.machine.knows(key):
+            return
+        if start == "processing" and stimulus.startswith("task-erred"):
+            self._in_transition(ev.DecodeFailed(now, key, str(ts.retries)))
+        self._in_transition(ev.KeyReleased(now, key, bool(ts.who_wants or ts.waiters)))
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:
+        """Forget what was known about a worker that left."""
+        self._on_worker_left(worker)
+
+    @guarded
+    def _on_worker_left(self, worker: str) -> None:
+        self.hands.paused.pop(worker, None)
+        self.looks.delivered.pop(worker, None)
+        self._tell(ev.WorkerLeft(time(), worker))
+        self._later(self._tidy)
+
+    def restart(self, scheduler: Scheduler) -> None:
+        """Start afresh: the scheduler has dropped every task."""
+        self._reset()
+        scheduler.clients.pop(CLIENT, None)
+
+    @guarded
+    def tick(self) -> None:
+        """Look at what runs; called every few dozen milliseconds while there is something to wait for."""
+        assert self.scheduler is not None
+        if not self.machine.busy:
+            self._tidy()
+            if not self.hands.lingering:
+                self._pulse.stop()
+                self.machine.reruns.clear()
+            return
+        now = time()
+        self._give_back_cancelled()
+        threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
+        silent = self._silent(now)
+        running = self.looks.running(now, self._cohort)
+        recovered = self.hands.recovered(set(self.machine.held) - set(silent))
+        self._tell(ev.Ticked(now, running, threads, silent, recovered))
+        self._flush()
+
+    def _silent(self, now: float) -> tuple[str, ...]:
+        """Return the silent workers; none after the scheduler itself was deaf for a while."""
+        if now - self._last_tick > 0.5:
+            self._awake_since = now
+        self._last_tick = now
+        seconds = self.machine.lateness.silence
+        return self.looks.silent(now, seconds) if now - self._awake_since > seconds else ()
+
+    def _give_back_cancelled(self) -> None:
+        """Let go of targets that only the plugin still wants: their client left or cancelled."""
+        for book in list(self.machine.books.values()):
+            if not book.open:
+                continue
+            pending = self.hands.states(book.group.targets)
+            alone = [ts.key for ts in pending if not ts.dependents and self.hands.only_ours(ts)]
+            if alone:
+                lanes = [key for ts_key in alone for key in book.group.lanes[book.own[book.target_of[ts_key]]]]
+                self.hands.let_go(alone, lanes)
+
+    # ------------------------------------------------------- machine and queues
+
+    def _cohort(self, ts: TaskState) -> str | None:
+        found = self.machine.cohort(ts.key)
+        if found is not None:
+            return found
+        if ts.key in self.hands.lingering or not self._is_related(ts):
+            return None
+        return str(ts.group.name)
+
+    def _is_related(self, ts: TaskState) -> bool:
+        """Tell whether a task came with a graph that holds a group of ours."""
+        if self.machine.knows(ts.key):
+            return True
+        return any(ts.group.name in names for names in self._related.values())
+
+    def _tell(self, event: ev.Event) -> None:
+        self._steps.extend(self.machine.handle(event))
+        if self._steps:
+            self._later(self._flush)
+
+    def _in_transition(self, event: ev.Event) -> None:
+        """Answer at once what must take effect before the scheduler goes on.
+
+        Between a task's release and its next transition its spec can be
+        changed; everything else waits until the scheduler is through.
+        """
+        assert self.scheduler is not None
+        for step in self.machine.handle(event):
+            if isinstance(step, do.Narrow | do.Widen):
+                ts = self.scheduler.tasks.get(step.group.targets[step.index])
+                if ts is not None and ts.state == "released":
+                    self._carry_out(step)
+                    continue
+            self._steps.append(step)
+        if self._steps:
+            self._later(self._flush)
+
+    @guarded
+    def _flush(self) -> None:
+        while self._steps:
+            self._carry_out(self._steps.popleft())
+        self._tidy()
+
+    def _carry_out(self, step: do.Instruction) -> None:
+        done = self.hands.carry_out(step)
+        if isinstance(step, do.Narrow) and done:
+            self.counters.bytes_moved += sum(ts.get_nbytes() for ts in self.hands.states(step.sources))
+        elif isinstance(step, do.Narrow):
+            failed = ev.DecodeFailed(time(), step.group.targets[step.index], "a source is gone")
+            self._steps.extend(self.machine.handle(failed))
+
+    @guarded
+    def _tidy(self) -> None:
+        """Let go of what ended, forget what nobody refers to."""
+        books = self.machine.books
+        for name in [name for name in self._related if name not in books]:
+            del self._related[name]
+        self.hands.settle(lambda key: any(b.open and key in b.piece_of for b in self.machine.books_of(key)))
+        if not books and not self.hands.lingering:
+            self.looks.clear()
+
+    def _later(self, act: Callable[[], None]) -> None:
+        assert self.scheduler is not None
+        self.scheduler.loop.add_callback(act)
+
+    def _begin_pulse(self) -> None:
+        self._pulse.callback_time = 1000 * self.machine.lateness.interval
+        if not self._pulse.is_running():
+            self._pulse.start()
+
+    def give_up(self) -> None:
+        """Stop coding every group; their computations go on as plain Dask's."""
+        machine, hands = self.machine, self.hands
+        paused = list(hands.paused)
+        try:
+            self._reset()
+            for book in machine.books.values():
+                for index in book.pending:
+                    hands.widen(book.group, index)
+                hands.close(book.group)
+            for address in paused:
+                hands.free_worker(address)
+            self.hands.lingering = hands.lingering
+        except Exception:
+            logger.exception("dask_coded could not clean up after itself")

@@ -1,0 +1,68 @@
+"""The functions that coded graphs run on workers besides the user's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dask._task_spec import Alias, List, Task, TaskRef
+from distributed.worker import get_worker
+
+from dask_coded.codes.code import Decoding
+from dask_coded.kernels import decode_block
+from dask_coded.runtime.group import Group
+
+__all__ = ["TOPIC", "decode", "decode_task", "own_task"]
+
+#: Event topic under which workers tell the bound of each decode.
+TOPIC = "dask-coded"
+
+
+def decode(weights: np.ndarray, pieces: list[Any], scales: Any, **spec: Any) -> Any:
+    """Return a block from pieces of its group, or raise DecodeRefused.
+
+    Parameters
+    ----------
+    weights : array of shape (m, m * len(pieces))
+        One row for each of the m sub-blocks.
+    pieces : list of arrays
+        Systematic pieces and parity pieces.
+    scales : list of arrays or None
+        Row exponents of each systematic piece.
+    **spec
+        See `dask_coded.kernels.decode_block`.
+    """
+    label = spec.pop("label")
+    own: tuple[int, ...] = spec.pop("own")
+    block, bound = decode_block(weights, pieces, own, scales, with_bound=True, **spec)
+    try:
+        worker = get_worker()
+    except ValueError:
+        return block
+    worker.log_event(TOPIC, {"action": "decoded", "block": label, "bound": float(bound)})
+    return block
+
+
+def own_task(group: Group, index: int) -> Alias:
+    """Return the task under which a target waits for its own piece."""
+    return Alias(group.targets[index], group.pieces[group.code.systematic[index]])
+
+
+def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any, ...]) -> Task:
+    """Return the task that yields target `index` from `sources`."""
+    row_of = {piece: row for row, piece in enumerate(group.code.systematic)}
+    return Task(
+        group.targets[index],
+        decode,
+        decoding.weights,
+        List(*(TaskRef(key) for key in sources)),
+        TaskRef(group.scales) if group.scales is not None else None,
+        own=tuple(row_of.get(piece, -1) for piece in decoding.used),
+        target=index if group.scales is not None else -1,
+        axis=group.axis,
+        length=group.length,
+        shape=group.shapes[index],
+        dtype=group.dtype,
+        tolerance=group.tolerance,
+        label=str(group.targets[index]),
+    )

@@ -1,0 +1,301 @@
+"""The machine alone: events in, instructions out, invariants after each step."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import subprocess
+import sys
+
+import pytest
+
+from dask_coded import codes
+from dask_coded.runtime import events as ev
+from dask_coded.runtime import instructions as do
+from dask_coded.runtime.group import Group, Lateness
+from dask_coded.runtime.machine import Machine
+
+WORKERS = {f"w{i}": 1 for i in range(8)}
+
+
+def make_group(code, *, launch="late", name="g", spare=1, lane=1) -> Group:
+    def lane_of(t):
+        return tuple((f"task{t}", step) for step in range(lane - 1)) + ((f"piece-{name}", t),)
+
+    lanes = tuple(lane_of(t) for t in range(code.n))
+    return Group(
+        name=name,
+        code=code,
+        pieces=tuple((f"piece-{name}", t) for t in range(code.n)),
+        targets=tuple((f"target-{name}", w) for w in range(code.q)),
+        lanes=lanes,
+        shapes=((2, 2),) * code.q,
+        axis=0,
+        length=2,
+        dtype="float64",
+        tolerance=1e-10,
+        cohorts={key: f"cohort{i}" for lane in lanes for i, key in enumerate(lane)},
+        launch=launch,
+        late=Lateness(spare=spare, min_task_runtime=0.0),
+    )
+
+
+class Driver:
+    """A machine that is validated after every event, with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.machine = Machine()
+        self.now = 0.0
+
+    def tell(self, kind, *args, **kwargs):
+        found = self.machine.handle(kind(self.now, *args, **kwargs))
+        self.machine.validate()
+        return found
+
+    def tick(self, seconds=0.1, running=(), silent=(), recovered=()):
+        self.now += seconds
+        looks = {
+            key: ev.Running(worker, elapsed, self.machine.cohort(key) or "plain")
+            for key, worker, elapsed in running
+        }
+        return self.tell(ev.Ticked, looks, WORKERS, tuple(silent), tuple(recovered))
+
+
+@pytest.fixture
+def driver():
+    return Driver()
+
+
+def add(driver, group, done=(), seconds=1.0):
+    found = driver.tell(ev.GroupAdded, group)
+    driver.now += seconds
+    for t in done:
+        driver.tell(ev.KeyFinished, group.pieces[t], seconds)
+        driver.tell(ev.KeyFinished, group.targets[t], 0.001)
+    return found
+
+
+def kinds(steps):
+    return [type(step) for step in steps]
+
+
+def test_without_stragglers_nothing_is_launched(driver):
+    group = make_group(codes.parity(4, 2))
+    assert add(driver, group) == [do.Hold(group.targets)]
+    for t in range(3):
+        assert driver.tell(ev.KeyFinished, group.pieces[t], 1.0) == []
+        assert driver.tell(ev.KeyFinished, group.targets[t], 0.0) == []
+    assert driver.tell(ev.KeyFinished, group.pieces[3], 1.0) == []
+    assert driver.tell(ev.KeyFinished, group.targets[3], 0.0) == [do.Close(group)]
+    assert not driver.machine.busy
+    assert driver.machine.counters.parity_tasks == 0
+
+
+def test_late_piece_is_answered_by_parity_and_decoded(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    late = group.pieces[3]
+    assert driver.tick(running=[(late, "w3", 1.01)]) == []
+    steps = driver.tick(running=[(late, "w3", 1.3)])
+    assert steps == [
+        do.HoldWorker("w3", False, "every thread runs a late task"),
+        do.Launch(group, group.pieces[4:6]),
+    ]
+    assert driver.tick(running=[(late, "w3", 1.4)]) == [], "one launch is enough"
+    (narrow,) = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    assert isinstance(narrow, do.Narrow)
+    assert narrow.index == 3
+    assert narrow.sources == (*group.targets[:3], group.pieces[4])
+    assert driver.tell(ev.KeyFinished, group.targets[3], 0.0, 0, True) == [do.Close(group)]
+    assert driver.machine.counters.decoded == 1
+    assert driver.machine.counters.late == 1
+    assert [what for _, what, _ in driver.machine.story("g")][-3:] == ["decode", "decoded", "closed"]
+
+
+def test_own_piece_wins_when_it_comes_before_parity(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    assert driver.tell(ev.KeyFinished, group.pieces[3], 1.6) == []
+    assert driver.tell(ev.KeyFinished, group.targets[3], 0.0) == [do.Close(group)]
+    assert driver.machine.counters.decoded == 0
+
+
+def test_more_late_pieces_than_parity_run_again_elsewhere(driver):
+    group = make_group(codes.parity(4, 1))
+    add(driver, group, done=(0, 1))
+    steps = driver.tick(running=[(group.pieces[2], "w2", 5.0), (group.pieces[3], "w3", 5.0)])
+    assert do.Rerun(group.pieces[2], "w2") in steps
+    assert do.Rerun(group.pieces[3], "w3") in steps
+    assert do.Launch not in kinds(steps)
+
+
+def test_task_is_run_again_once_only(driver):
+    group = make_group(codes.parity(4, 1))
+    add(driver, group, done=(0, 1))
+    running = [(group.pieces[2], "w2", 5.0), (group.pieces[3], "w3", 5.0)]
+    assert kinds(driver.tick(running=running)).count(do.Rerun) == 2
+    assert do.Rerun not in kinds(driver.tick(running=running))
+
+
+def test_eager_launches_at_once_and_decodes_only_what_is_late(driver):
+    group = make_group(codes.parity(4, 2), launch="eager")
+    steps = add(driver, group)
+    assert steps == [do.Hold(group.targets), do.Launch(group, group.pieces[4:6])]
+    for t in (0, 1, 2, 4):
+        assert driver.tell(ev.KeyFinished, group.pieces[t], 1.0) == [], "not late: wait for the own piece"
+    steps = driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    assert do.Narrow in kinds(steps)
+
+
+def test_patience_ends_even_without_a_late_task(driver):
+    group = make_group(codes.parity(4, 1), launch="eager")
+    add(driver, group)
+    for t in (0, 1, 2, 4):
+        driver.tell(ev.KeyFinished, group.pieces[t], 0.1)
+    assert driver.tick(0.5) == []
+    assert kinds(driver.tick(1.0)) == [do.Narrow]
+
+
+def test_source_lost_while_decoding_widens_again(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    steps = driver.tell(ev.KeyReleased, group.targets[0])
+    assert steps[0] == do.Widen(group, 3)
+    assert do.Widen(group, 0) in steps
+    steps = driver.tell(ev.KeyFinished, group.pieces[5], 1.0)
+    assert {step.index for step in steps if isinstance(step, do.Narrow)} == {0, 3}
+
+
+def test_lost_target_is_decoded_when_parity_is_in(driver):
+    group = make_group(codes.parity(4, 1), launch="eager")
+    add(driver, group, done=(0, 1, 2))
+    driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    driver.tell(ev.KeyFinished, group.pieces[3], 1.0)
+    steps = driver.tell(ev.KeyReleased, group.targets[0])
+    assert kinds(steps) == [do.Widen, do.Narrow]
+
+
+def test_refused_decode_waits_for_another_set(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    assert driver.tell(ev.DecodeFailed, group.targets[3], "not finite") == [do.Widen(group, 3)]
+    assert driver.tick(3.0) == []
+    (narrow,) = driver.tell(ev.KeyFinished, group.pieces[5], 1.0)
+    assert narrow.sources != (*group.targets[:3], group.pieces[4])
+
+
+def test_failing_parity_never_matters(driver):
+    group = make_group(codes.parity(4, 1))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    assert driver.tell(ev.KeyErred, group.pieces[4]) == [do.Drop((group.pieces[4],))]
+    driver.tell(ev.KeyFinished, group.pieces[3], 9.0)
+    assert driver.tell(ev.KeyFinished, group.targets[3], 0.0) == [do.Close(group)]
+
+
+def test_forgotten_targets_close_and_leave_nothing(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1))
+    for key in group.targets:
+        steps = driver.tell(ev.KeyForgotten, key)
+    assert steps == [do.Close(group)]
+    assert not driver.machine.books
+    assert not driver.machine.knows(group.pieces[0])
+
+
+def test_group_comes_again_after_part_of_it_was_forgotten(driver):
+    group = make_group(codes.parity(4, 1))
+    add(driver, group, done=(0, 1, 2, 3))
+    driver.tell(ev.KeyForgotten, group.targets[2])
+    assert driver.tell(ev.GroupAdded, group, (2,)) == [do.Hold(group.targets)]
+    driver.tell(ev.KeyFinished, group.pieces[2], 1.0)
+    assert driver.tell(ev.KeyFinished, group.targets[2], 0.0) == [do.Close(group)]
+
+
+def test_silent_worker_is_held_and_freed(driver):
+    group = make_group(codes.parity(4, 1))
+    add(driver, group)
+    assert driver.tick(silent=["w1"]) == [do.HoldWorker("w1", True, "no sign of life")]
+    assert driver.tick(silent=["w1"]) == []
+    assert driver.tick(recovered=["w1"]) == [do.FreeWorker("w1")]
+
+
+def test_never_more_than_half_of_the_workers_are_held(driver):
+    add(driver, make_group(codes.parity(4, 1)))
+    steps = driver.tick(silent=list(WORKERS))
+    assert len(steps) == 4
+
+
+def test_long_lane_is_run_again_rather_than_recoded(driver):
+    group = make_group(codes.parity(4, 2), lane=9)
+    driver.tell(ev.GroupAdded, group)
+    for lane in group.lanes[:3]:
+        for key in lane:
+            driver.tell(ev.KeyFinished, key, 1.0)
+    late = group.lanes[3][0]
+    steps = driver.tick(running=[(late, "w3", 2.0)])
+    assert do.Rerun(late, "w3") in steps
+    assert do.Launch not in kinds(steps)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_order_and_repetition_of_events_is_safe(seed):
+    rng = random.Random(seed)
+    code = rng.choice([codes.parity(4, 2), codes.product(2, 3), codes.replication(3), codes.parity(5, 1)])
+    driver = Driver()
+    groups = [make_group(code, launch=rng.choice(["late", "eager"]), name=f"g{i}") for i in range(2)]
+    keys = [key for group in groups for key in (*group.pieces, *group.targets)] + ["stranger"]
+    for group in groups:
+        driver.tell(ev.GroupAdded, group)
+    for _ in range(150):
+        driver.now += rng.random()
+        key = rng.choice(keys)
+        match rng.randrange(9):
+            case 0 | 1 | 2:
+                driver.tell(ev.KeyFinished, key, rng.random(), 8, rng.random() < 0.3)
+            case 3:
+                driver.tell(ev.KeyReleased, key)
+            case 4:
+                driver.tell(ev.DecodeFailed, key, "test")
+            case 5:
+                driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten]), key)
+            case 6:
+                driver.tell(ev.GroupAdded, rng.choice(groups))
+            case _:
+                running = [(k, f"w{rng.randrange(8)}", rng.random() * 9) for k in rng.sample(keys, 4)]
+                silent = rng.sample(list(WORKERS), rng.randrange(3))
+                driver.tick(running=running, silent=silent, recovered=rng.sample(list(WORKERS), 2))
+    for group in groups:
+        for key in group.targets:
+            driver.tell(ev.KeyForgotten, key)
+    assert not driver.machine.books
+    assert not driver.machine._books_of
+
+
+def test_group_survives_pickling():
+    group = make_group(codes.parity(4, 2))
+    assert pickle.loads(pickle.dumps(group)).targets == group.targets
+
+
+def test_machine_needs_no_dask():
+    script = """
+import sys, types, pathlib
+root = pathlib.Path(sys.argv[1])
+for name in ("dask", "distributed", "tornado"):
+    sys.modules[name] = None
+for name in ("dask_coded", "dask_coded.runtime"):
+    package = types.ModuleType(name)
+    package.__path__ = [str(root.joinpath(*name.split(".")))]
+    sys.modules[name] = package
+from dask_coded.runtime.machine import Machine
+assert not Machine().busy
+"""
+    import dask_coded
+
+    root = str(__import__("pathlib").Path(dask_coded.__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", script, root], check=True)

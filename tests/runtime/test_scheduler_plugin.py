@@ -1,0 +1,235 @@
+"""The adapter on a scheduler that checks its own books after every transition."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import time
+
+import pytest
+from distributed import Nanny
+from distributed.utils_test import gen_cluster
+
+from dask_coded.runtime import machine as machine_module
+from dask_coded.runtime.scheduler_plugin import CodedPlugin
+from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
+
+from .problems import answer, fail, graph, poison
+
+pytestmark = pytest.mark.cluster
+FOUR = [("127.0.0.1", 1)] * 4
+
+
+def coded_cluster(**kwargs):
+    return gen_cluster(client=True, nthreads=kwargs.pop("nthreads", FOUR), timeout=60, **kwargs)
+
+
+async def plugin_on(client, scheduler) -> CodedPlugin:
+    await client.register_plugin(CodedPlugin())
+    return scheduler.plugins[CodedPlugin.name]
+
+
+async def compute(client, name, **kwargs):
+    start = time()
+    value = await client.get(graph(name, **kwargs), f"total-{name}", sync=False)
+    return value, time() - start
+
+
+async def nothing_left(scheduler, plugin, seconds=10.0) -> None:
+    deadline = time() + seconds
+    while time() < deadline and (scheduler.tasks or CLIENT in scheduler.clients or plugin.hands.paused):
+        await asyncio.sleep(0.02)
+    assert not scheduler.tasks
+    assert CLIENT not in scheduler.clients
+    assert not plugin.machine.books
+    assert not plugin.hands.lingering
+    assert not plugin.hands.paused
+    assert not plugin.machine.held
+    assert all(not worker.has_what for worker in scheduler.workers.values())
+    scheduler.validate_state()
+
+
+@coded_cluster()
+async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, _ = await compute(c, "plain")
+    assert value == answer(4)
+    assert plugin.counters.groups == 1
+    assert plugin.counters.parity_tasks == plugin.counters.decoded == plugin.counters.errors == 0
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_straggler_is_decoded_from_late_parity(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, seconds = await compute(c, "late", slow={2: 3.0})
+    assert value == pytest.approx(answer(4), rel=1e-12)
+    assert seconds < 2.0
+    assert plugin.counters.decoded == 1
+    assert plugin.counters.errors == 0
+    await nothing_left(s, plugin)
+    assert plugin.counters.seconds_saved > 1.0
+
+
+@coded_cluster()
+async def test_straggler_is_decoded_from_eager_parity(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, seconds = await compute(c, "eager", slow={1: 3.0}, launch="eager")
+    assert value == pytest.approx(answer(4), rel=1e-12)
+    assert seconds < 2.0
+    assert plugin.counters.decoded == 1
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_eager_without_fault_decodes_nothing(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, _ = await compute(c, "eager", launch="eager")
+    assert value == answer(4)
+    assert plugin.counters.decoded == 0
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_stage_after_a_straggler_does_not_queue_behind_it(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    await compute(c, "first", slow={2: 4.0})
+    value, seconds = await compute(c, "second", seconds=0.2)
+    assert value == answer(4)
+    assert seconds < 1.5
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_parity_that_fails_fails_nothing(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, _ = await compute(c, "bad", slow={2: 1.0}, parity_work=fail)
+    assert value == answer(4)
+    assert plugin.counters.decoded == 0
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_decode_that_is_not_finite_is_refused(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, _ = await compute(c, "nan", slow={2: 1.5}, work=poison)
+    assert value == answer(4)
+    assert plugin.counters.refused >= 1
+    assert plugin.counters.decoded == 0
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_failing_task_fails_as_with_plain_dask(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    future = c.get(graph("error", work=fail), "total-error", sync=False)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        await future
+    assert plugin.counters.errors == 0
+    deadline = time() + 5
+    while CLIENT in s.clients and time() < deadline:
+        await asyncio.sleep(0.02)
+    assert CLIENT not in s.clients
+
+
+@coded_cluster()
+async def test_cancelled_half_way_leaves_nothing(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    (future,) = c.get(graph("cancel", slow={2: 2.0}), ["total-cancel"], sync=False)
+    await asyncio.sleep(0.6)
+    await future.cancel()
+    del future
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_client_that_leaves_takes_everything_along(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    from distributed import Client
+
+    other = await Client(s.address, asynchronous=True)
+    future = other.get(graph("leave", slow={2: 2.0}), "total-leave", sync=False)
+    await asyncio.sleep(0.4)
+    await other.close()
+    del future
+    await nothing_left(s, plugin)
+
+
+@coded_cluster(Worker=Nanny, nthreads=[("127.0.0.1", 1)] * 2)
+async def test_restart_forgets_everything(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    future = c.get(graph("restart", slow={2: 3.0}), "total-restart", sync=False)
+    await asyncio.sleep(0.5)
+    await c.restart()
+    del future
+    await nothing_left(s, plugin)
+    value, _ = await compute(c, "again")
+    assert value == answer(4)
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_worker_retired_and_worker_added_half_way(c, s, *workers):
+    from distributed import Worker
+
+    plugin = await plugin_on(c, s)
+    future = c.get(graph("retire", k=8, seconds=0.3), "total-retire", sync=False)
+    await asyncio.sleep(0.4)
+    async with Worker(s.address, nthreads=1):
+        await c.retire_workers([workers[0].address])
+        assert await future == answer(8)
+        del future
+        await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_same_graph_again_while_its_result_is_alive(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    keys = [("work-twice", w) for w in range(4)]
+    first = c.get(graph("twice", slow={2: 1.0}), keys, sync=False)
+    await c.gather(first)
+    again = c.get(graph("twice", slow={2: 1.0}), "total-twice", sync=False)
+    assert await again == pytest.approx(answer(4), rel=1e-12)
+    del first, again
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    future = c.get(graph("gone", slow={2: 1.5}), "total-gone", sync=False)
+    await asyncio.sleep(0.4)
+    await plugin.uninstall()
+    assert await future == pytest.approx(answer(4), rel=1e-12)
+    assert CodedPlugin.name not in s.plugins
+    del future
+    deadline = time() + 10
+    while s.tasks and time() < deadline:
+        await asyncio.sleep(0.02)
+    assert not s.tasks
+
+
+EVENTS = ["_add", "_finished", "_released", "_ticked", "_forgotten"]
+ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "settle", "let_go"]
+
+
+@pytest.mark.parametrize("owner, method", [(machine_module.Machine, m) for m in EVENTS] + [(Hands, m) for m in ACTS])
+def test_bug_in_any_hook_is_logged_and_harms_nothing(owner, method, monkeypatch, caplog):
+    def broken(self, *args, **kwargs):
+        raise ZeroDivisionError("planted")
+
+    @coded_cluster()
+    async def run(c, s, *workers):
+        plugin = await plugin_on(c, s)
+        monkeypatch.setattr(owner, method, broken)
+        value, _ = await compute(c, f"broken-{method}", slow={2: 1.0})
+        assert value == pytest.approx(answer(4), rel=1e-12)
+        deadline = time() + 10
+        while s.tasks and time() < deadline:
+            await asyncio.sleep(0.05)
+        monkeypatch.undo()
+        assert plugin.counters.errors >= 1
+
+    with caplog.at_level(logging.ERROR, logger="distributed.scheduler.coded"):
+        run()
+    assert any("coding is given up" in record.message for record in caplog.records)
