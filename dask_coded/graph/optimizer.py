@@ -1,0 +1,114 @@
+"""The optimizer that Dask calls: plain Dask's, with the coded rewriting around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from dask._task_spec import convert_legacy_graph, resolve_aliases
+from dask.array.optimization import optimize as plain_optimize
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph
+from dask.utils import ensure_dict
+
+from dask_coded.graph.cost import Verdict, decide
+from dask_coded.graph.find import find
+from dask_coded.graph.lanes import Flat, NotSeparable, add_doors, remove_doors
+from dask_coded.graph.names import name_part
+from dask_coded.graph.rewrite import Plan, rewrite
+from dask_coded.graph.settings import Settings
+
+__all__ = ["CodedOptimizer", "explain"]
+
+logger = logging.getLogger("distributed.scheduler.coded")
+
+
+@dataclass(frozen=True)
+class CodedOptimizer:
+    """A replacement for `dask.array.optimize` that codes products.
+
+    Parameters
+    ----------
+    settings : Settings
+        Equal settings make equal optimizers.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> x = da.ones((40, 20), chunks=10)
+    >>> optimize = CodedOptimizer(Settings(force=True))
+    >>> graph = optimize((x @ x.T).__dask_graph__(), (x @ x.T).__dask_keys__())
+    """
+
+    settings: Settings = Settings()
+
+    def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        """Return the optimized graph; exactly Dask's own where nothing is coded."""
+        wanted = list(flatten(keys if isinstance(keys, list | set) else [keys]))
+        plans = self._plans(dsk, wanted) if isinstance(dsk, HighLevelGraph) else []
+        if plans and not self.settings.dry:
+            coded = self._coded(dsk, wanted, plans, **kwargs)
+            if coded is not None:
+                return coded
+        return plain_optimize(dsk, keys, **kwargs)
+
+    def _plans(self, dsk: HighLevelGraph, wanted: Iterable[Any]) -> list[Plan]:
+        products, refusals = find(dsk, wanted)
+        for refusal in refusals:
+            logger.info("%s: left to plain Dask; %s", refusal.layer, refusal.reason)
+        plans = []
+        for product, verdict in zip(products, decide(products, self.settings), strict=True):
+            logger.info("%s", verdict)
+            if verdict.code:
+                plans.append(Plan.of(product, verdict))
+        return plans
+
+    def _coded(self, dsk: HighLevelGraph, wanted: list[Any], plans: list[Plan], **kwargs: Any) -> Flat | None:
+        """Return the rewritten graph, or None if every product had to be left alone after all."""
+        split = add_doors(dsk, {plan.product.layer: plan.doors for plan in plans})
+        kept = [*wanted, *_boundaries(split, wanted, plans)]
+        flat = convert_legacy_graph(ensure_dict(plain_optimize(split, kept, **kwargs)))
+        flat = resolve_aliases(flat, set(kept), _readers(flat))
+        groups = 0
+        for plan in plans:
+            try:
+                flat, made = rewrite(flat, plan, self.settings)
+            except NotSeparable as reason:
+                logger.info("%s: left to plain Dask; %s", plan.product.label, reason)
+            else:
+                groups += made
+        return remove_doors(flat, [door for plan in plans for door in plan.doors]) if groups else None
+
+
+def explain(dsk: HighLevelGraph, keys: Any, settings: Settings) -> list[Verdict]:
+    """Return what would be decided about each product of a graph."""
+    products, refusals = find(dsk, list(flatten([keys])))
+    left = [Verdict(False, refusal.reason, refusal.layer) for refusal in refusals]
+    return decide(products, settings) + left
+
+
+def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -> list[Any]:
+    """Return the keys that Dask must not fuse away: operands, doors and targets that are needed.
+
+    Operands that are not coded are kept too: fused into the lanes they would be
+    computed once more for each parity lane, and not always to the same values.
+    """
+    names = {plan.product.target for plan in plans}
+    names |= {operand.name for plan in plans for operand in plan.product.operands}
+    names |= {door.name for plan in plans for door in plan.doors}
+    culled = dsk.cull(list(wanted))
+    return [key for layer in culled.layers.values() for key in _blocks(layer, names)]
+
+
+def _blocks(layer: Any, names: set[str]) -> list[Any]:
+    return [key for key in layer.get_output_keys() if name_part(key) in names]
+
+
+def _readers(flat: Flat) -> dict[Any, set[Any]]:
+    readers: dict[Any, set[Any]] = {key: set() for key in flat}
+    for key, task in flat.items():
+        for dependency in task.dependencies:
+            readers.setdefault(dependency, set()).add(key)
+    return readers

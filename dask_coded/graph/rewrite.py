@@ -1,0 +1,202 @@
+"""Turn lanes into coded groups: pieces under new keys, parity lanes, quorum tasks.
+
+::
+
+    before:  a[i,*], b[*,j] ─ lane ─► target (i, j)
+
+    after:   a[i,*], b[*,j] ─ lane ─► piece (i, j) ──► quorum task under the
+             encode, b[*,j] ─ clone of a lane ─► parity ──► target's old key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from dask._task_spec import GraphNode
+from dask.base import tokenize
+
+from dask_coded.graph.cost import Verdict
+from dask_coded.graph.find import Product
+from dask_coded.graph.groups import Part, parts
+from dask_coded.graph.inputs import Inputs
+from dask_coded.graph.lanes import Door, Flat, Key, Lane, NotSeparable, trace
+from dask_coded.graph.names import name_part, renamed
+from dask_coded.graph.settings import Settings
+from dask_coded.runtime.group import Group
+from dask_coded.runtime.quorum import Quorum
+
+__all__ = ["Plan", "rewrite"]
+
+COARSEST = 1 / 32  # of all default tolerances: 1024 units of float16 would be everything
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A product that is to be coded, and how."""
+
+    product: Product
+    verdict: Verdict
+    doors: tuple[Door, ...]
+
+    @classmethod
+    def of(cls, product: Product, verdict: Verdict) -> Plan:
+        return cls(product, verdict, tuple(Door.of(product, axis) for axis in verdict.axes))
+
+
+@dataclass
+class Draft:
+    """The pieces of one group, while they are being made."""
+
+    pieces: list[Key] = field(default_factory=list)
+    lanes: list[tuple[Key, ...]] = field(default_factory=list)
+    cohorts: dict[Hashable, str] = field(default_factory=dict)
+    tasks: dict[Hashable, GraphNode] = field(default_factory=dict)
+    inputs: dict[Hashable, GraphNode] = field(default_factory=dict)
+    replaced: set[Hashable] = field(default_factory=set)
+
+    def add(self, flat: Flat, lane: Lane, doors: dict[Key, Key], role: str, salt: str, *place: int) -> None:
+        """Add a piece: a copy of `lane` under new keys that reads other blocks."""
+        keys = {key: renamed(role, key, salt, *place) for key in lane.tasks}
+        replaced: dict[Any, Any] = {**doors, **keys}
+        for key, new in keys.items():
+            self.tasks[new] = flat[key].substitute(replaced, key=new)
+            self.cohorts[new] = name_part(key)
+        self.pieces.append(keys[lane.target])
+        self.lanes.append(tuple(keys.values()))
+
+
+def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
+    """Return the graph with the product coded, and the number of groups made.
+
+    Parameters
+    ----------
+    flat : dict
+        The optimized graph, in which operands and targets have kept their keys
+        and the product reads its coded operands through doors.
+    plan : Plan
+        What to code.
+    settings : Settings
+        How.
+
+    Raises
+    ------
+    NotSeparable
+        The product is to be left alone.
+    ValueError
+        The code that the user gave does not fit.
+    """
+    targets = [key for key in flat if isinstance(key, tuple) and key and key[0] == plan.product.target]
+    lanes = trace(flat, plan.doors, targets)
+    drafts = list(_drafts(flat, plan, settings, lanes))
+    out = dict(flat)
+    for _, draft in drafts:
+        for key in draft.replaced:
+            del out[key]
+    for group, draft in drafts:
+        out |= draft.tasks | draft.inputs
+        out |= {key: Quorum.of(group, index) for index, key in enumerate(group.targets)}
+    return out, len(drafts)
+
+
+def _drafts(
+    flat: Flat, plan: Plan, settings: Settings, lanes: dict[Key, Lane]
+) -> Iterator[tuple[Group, Draft]]:
+    salt = tokenize(
+        plan.product.layer, plan.product.target, settings, [axis.which for axis in plan.verdict.axes]
+    )
+    shared: dict[Any, tuple[Inputs, ...]] = {}
+    for part in parts(plan.product, plan.verdict, lanes, settings):
+        places = _places(plan, part)
+        membership = (part.axes, part.rows, places)
+        if membership not in shared:
+            shared[membership] = _inputs(plan, part, places, settings)
+        draft = _draft(flat, plan, part, shared[membership], tokenize(salt, part.code, part.rows))
+        yield _group(plan, part, draft, shared[membership], settings), draft
+
+
+def _places(plan: Plan, part: Part) -> tuple[frozenset[tuple[int, ...]], ...]:
+    """Return for each coded operand which blocks a lane reads, the row left out."""
+    found = []
+    for which in part.axes:
+        axis = plan.doors[which].axis.axis
+        places = {
+            frozenset((*key[1 : 1 + axis], *key[2 + axis :]) for key in lane.doors[which])
+            for lane in part.lanes
+        }
+        if len(places) > 1:
+            raise NotSeparable(f"lanes of {plan.product.target} read different parts of their rows")
+        found.append(places.pop())
+    return tuple(found)
+
+
+def _inputs(
+    plan: Plan, part: Part, places: tuple[frozenset[tuple[int, ...]], ...], settings: Settings
+) -> tuple[Inputs, ...]:
+    dtype = plan.product.blocks.dtype
+    made = []
+    for number, which in enumerate(part.axes):
+        door = plan.doors[which]
+        # Rows and columns scaled at once would need two sets of scales in the decode.
+        scaled = settings.scale and len(part.axes) == 1 and door.operand.blocks.dtype.kind in "fc"
+        made.append(Inputs(door, part.rows[number], places[number], part.code, number, dtype, scaled))
+    return tuple(made)
+
+
+def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt: str) -> Draft:
+    """Make all pieces of a group, in the code's order."""
+    draft = Draft()
+    sizes = tuple(map(len, part.rows))
+    target_of = {piece: index for index, piece in enumerate(part.code.systematic)}
+    for piece in range(part.code.n):
+        if piece in target_of:
+            lane = part.lanes[target_of[piece]]
+            draft.add(flat, lane, _own_doors(plan, lane), "piece", salt)
+            continue
+        rows = tuple(each.own_row(piece) or 0 for each in inputs)
+        lane = part.lanes[int(np.ravel_multi_index(rows, sizes))]
+        doors = _own_doors(plan, lane)
+        for each, which in zip(inputs, part.axes, strict=True):
+            doors |= {key: each.substitute(piece, key) for key in lane.doors[which]}
+        draft.add(flat, lane, doors, "parity", salt, piece)
+    for each in inputs:
+        draft.inputs |= each.tasks
+    draft.replaced = {key for lane in part.lanes for key in lane.tasks}
+    return draft
+
+
+def _own_doors(plan: Plan, lane: Lane) -> dict[Key, Key]:
+    return {key: door.inside(key) for door, keys in zip(plan.doors, lane.doors, strict=True) for key in keys}
+
+
+def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], settings: Settings) -> Group:
+    blocks, axis = plan.product.blocks, plan.doors[part.axes[0]].axis
+    targets = tuple(lane.target for lane in part.lanes)
+    return Group(
+        name=tokenize(draft.pieces, targets),
+        code=part.code,
+        pieces=tuple(draft.pieces),
+        targets=targets,
+        lanes=tuple(draft.lanes),
+        shapes=tuple(tuple(n[i] for n, i in zip(blocks.chunks, key[1:], strict=True)) for key in targets),
+        axis=axis.target_axis,
+        length=inputs[0].length,
+        dtype=blocks.dtype.str,
+        tolerance=_tolerance(blocks.dtype, settings),
+        inputs=tuple(draft.inputs),
+        cohorts=draft.cohorts,
+        launch=settings.launch,
+        late=settings.late,
+        scales=inputs[0].scales,
+        label=plan.product.label,
+    )
+
+
+def _tolerance(dtype: np.dtype[Any], settings: Settings) -> float:
+    if dtype.kind not in "fc":
+        return 0.0
+    if settings.tolerance is not None:
+        return settings.tolerance
+    return min(1024 * float(np.finfo(dtype).eps), COARSEST)
