@@ -1,0 +1,164 @@
+"""Coded dask.array computations: the functions that users call."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import dask.array as da
+import dask.config
+from dask.array.optimization import optimize as plain_optimize
+from dask.highlevelgraph import HighLevelGraph
+
+from dask_coded.codes import Code
+from dask_coded.config import settings_from_config
+from dask_coded.graph.optimizer import CodedOptimizer
+from dask_coded.graph.settings import Settings
+from dask_coded.install import current_client, install
+from dask_coded.runtime.scheduler_plugin import CodedPlugin
+
+__all__ = ["coded", "matmul"]
+
+logger = logging.getLogger("distributed.scheduler.coded")
+
+
+class OnScheduler:
+    """The array optimizer that `coded` puts into dask's configuration.
+
+    Dask pickles it with the graph and calls it on the scheduler. Called where it
+    was made, or where no plugin runs, it does what plain Dask does.
+    """
+
+    def __init__(self, settings: Settings, shipped: bool = False) -> None:
+        self.settings = settings
+        self.shipped = shipped
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.settings, True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OnScheduler) and other.settings == self.settings
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.settings))
+
+    def __dask_tokenize__(self) -> tuple[str, Settings]:
+        return "OnScheduler", self.settings
+
+    def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        """Return the graph, rewritten where that is safe and worth it."""
+        if not self.shipped:
+            return plain_optimize(dsk, keys, **kwargs)
+        workers = CodedPlugin.workers_here()
+        if not workers:
+            logger.warning("coded computation without the dask_coded scheduler plugin: running plain")
+            return plain_optimize(dsk, keys, **kwargs)
+        try:
+            return CodedOptimizer(dataclasses.replace(self.settings, workers=workers))(dsk, keys, **kwargs)
+        except Exception:
+            logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")
+            return plain_optimize(dsk, keys, **kwargs)
+
+
+class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
+    """Run dask.array products coded: a context manager, or a switch when simply called.
+
+    Matrix products (``@``, dot, tensordot, einsum) that are computed on a
+    distributed cluster get parity blocks; a slow, frozen or lost worker then no
+    longer delays them. Everything else, and everything without a cluster, is
+    left to plain Dask.
+
+    Parameters
+    ----------
+    parity : int or (int, int)
+        Parity pieces for each group of blocks; two numbers for the rows and the
+        columns of a product code.
+    code : {"auto", "parity", "product", "replication"}
+        Family of the code.
+    group : int, optional
+        Blocks of one group at most; chosen from the number of workers by default.
+    axis : {"auto", "rows", "columns"}
+        Which output axis of a product is coded.
+    launch : {"late", "eager"}
+        Compute parity once something is late, or at once.
+    tolerance : float, optional
+        Largest estimated relative error of a decoded block (worst row); 1024
+        units of rounding error by default.
+    min_columns : int
+        Products narrower than this are not worth encoding.
+    force : bool
+        Code even what does not pay.
+    dry : bool
+        Log what would be coded and change nothing.
+    late : dict
+        When a task is late: quantile, multiplier, interval, min_task_runtime,
+        spare, max_concurrent, silence.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is unknown or out of range.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dask_coded as dc
+    >>> x = da.ones((40, 20), chunks=10)
+    >>> with dc.coded(parity=1):
+    ...     y = (x @ x.T).compute()
+    >>> float(y[0, 0])
+    20.0
+
+    References
+    ----------
+    Lee, Lam, Pedarsani, Papailiopoulos, Ramchandran (2015), arXiv:1512.02673.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        chosen = settings_from_config(settings)
+        preloads = dask.config.get("distributed.client.preload", default=None) or []
+        preloads = [preloads] if isinstance(preloads, str) else list(preloads)
+        if "dask_coded" not in preloads:
+            preloads.append("dask_coded")
+        client = current_client()
+        if client is not None and not client.asynchronous:
+            install(client)
+        super().__init__({"array_optimize": OnScheduler(chosen), "distributed.client.preload": preloads})
+
+
+def matmul(a: Any, b: Any, code: Code | None = None, **settings: Any) -> da.Array:
+    """Return the product of two arrays, coded whatever its cost and context.
+
+    Parameters
+    ----------
+    a, b : array-like
+        As for `dask.array.matmul`.
+    code : Code, optional
+        From `dask_coded.codes`; its number of systematic pieces must equal the
+        number of blocks along the coded axis. Chosen from `settings` by default.
+    **settings
+        As for `coded`.
+
+    Returns
+    -------
+    dask.array.Array
+        Equal to ``dask.array.matmul(a, b)``. Without a distributed client it is
+        exactly that.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The code does not fit the blocks, or a setting is out of range.
+    """
+    product = da.matmul(a, b)
+    chosen = dataclasses.replace(settings_from_config({**settings, "force": True}), explicit=code)
+    client = current_client()
+    if client is None:
+        return product
+    install(client)
+    workers = len(client.scheduler_info()["workers"])
+    optimizer = CodedOptimizer(dataclasses.replace(chosen, workers=workers))
+    graph = optimizer(product.__dask_graph__(), product.__dask_keys__())
+    layer = HighLevelGraph.from_collections(product.name, dict(graph), dependencies=())
+    return da.Array(layer, product.name, product.chunks, meta=product._meta)

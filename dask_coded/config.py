@@ -1,0 +1,129 @@
+"""Defaults under the name ``coded`` in dask's configuration, and their check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import dask.config
+import yaml
+from dask.utils import parse_timedelta
+
+from dask_coded.graph.settings import Settings
+from dask_coded.runtime.group import Lateness
+
+__all__ = ["settings_from_config"]
+
+CHOICES = {
+    "code": ("auto", "parity", "product", "replication"),
+    "axis": ("auto", "rows", "columns"),
+    "launch": ("late", "eager"),
+}
+SWITCHES = ("force", "dry")
+
+with (Path(__file__).parent / "coded.yaml").open() as _file:
+    DEFAULTS = yaml.safe_load(_file)
+
+dask.config.update_defaults(DEFAULTS)
+
+
+def _refuse(name: str, value: object, remedy: str) -> ValueError:
+    return ValueError(f"coded: {name}={value!r} is not valid; {remedy}")
+
+
+def _count(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise _refuse(name, value, f"give an integer of at least {least}")
+    return int(value)
+
+
+def _number(name: str, value: object, least: float, most: float | None = None) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:
+        raise _refuse(name, value, f"give a number of at least {least:g}")
+    if most is not None and value > most:
+        raise _refuse(name, value, f"give a number of at most {most:g}")
+    return float(value)
+
+
+def _parity(value: object) -> int | tuple[int, int]:
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise _refuse("parity", value, "give one number, or two for rows and columns")
+        return _count("parity", value[0], 0), _count("parity", value[1], 0)
+    return _count("parity", value, 1)
+
+
+def _seconds(name: str, value: object) -> float:
+    try:
+        seconds = parse_timedelta(value, default="seconds")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refuse(name, value, "give seconds or a text such as '100ms'") from error
+    return _number(name, seconds, 0.0)
+
+
+def _lateness(found: Mapping[str, Any]) -> Lateness:
+    return Lateness(
+        quantile=_number("late.quantile", found["quantile"], 0.0, 1.0),
+        multiplier=_number("late.multiplier", found["multiplier"], 1.0),
+        interval=max(_seconds("late.interval", found["interval"]), 0.005),
+        min_task_runtime=_seconds("late.min-task-runtime", found["min-task-runtime"]),
+        spare=_count("late.spare", found["spare"], 0),
+        max_concurrent=_count("late.max-concurrent", found["max-concurrent"], 0),
+        silence=_seconds("late.silence", found["silence"]),
+    )
+
+
+def _merge(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {**DEFAULTS["coded"], **_plain(dask.config.get("coded", default={}))}
+    late = {**DEFAULTS["coded"]["late"], **_plain(found["late"])}
+    for name, value in _plain(given).items():
+        if name not in found:
+            raise TypeError(f"coded() has no argument {name!r}; choose from {', '.join(sorted(found))}")
+        found[name] = value
+    if not isinstance(found["late"], Mapping):
+        raise _refuse("late", found["late"], "give a mapping such as {'multiplier': 1.2}")
+    for name, value in _plain(found["late"]).items():
+        if name not in late:
+            raise _refuse("late", name, f"choose from {', '.join(sorted(late))}")
+        late[name] = value
+    found["late"] = late
+    return found
+
+
+def _plain(names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in names.items()}
+
+
+def settings_from_config(given: Mapping[str, Any]) -> Settings:
+    """Return the settings in force: configuration, overridden by `given`.
+
+    Raises
+    ------
+    ValueError
+        A value is out of range; the message names it and the remedy.
+    TypeError
+        A name in `given` is unknown.
+    """
+    found = _merge(given)
+    for name, choices in CHOICES.items():
+        if found[name] not in choices:
+            raise _refuse(name, found[name], f"choose from {', '.join(choices)}")
+    for name in SWITCHES:
+        if not isinstance(found[name], bool):
+            raise _refuse(name, found[name], "give True or False")
+    tolerance = found["tolerance"]
+    return Settings(
+        parity=_parity(found["parity"]),
+        code=found["code"],
+        group=None if found["group"] is None else _count("group", found["group"], 2),
+        axis=found["axis"],
+        launch=found["launch"],
+        tolerance=None if tolerance is None else _number("tolerance", tolerance, 0.0),
+        min_columns=_number("min-columns", found["min-columns"], 0.0),
+        min_seconds=_seconds("min-seconds", found["min-seconds"]),
+        force=found["force"],
+        dry=found["dry"],
+        late=_lateness(found["late"]),
+    )

@@ -1,0 +1,82 @@
+"""Fixtures and rules for every test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from time import monotonic, sleep
+from typing import Any
+
+# Worker and scheduler processes inherit the environment: every scheduler checks its own books.
+os.environ["DASK_DISTRIBUTED__SCHEDULER__VALIDATE"] = "True"
+
+# First: distributed.utils_test takes a copy of the configuration on import and restores it after each test.
+import dask_coded  # noqa: F401, I001
+
+import dask
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+dask.config.set({"distributed.scheduler.validate": True})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runslow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reason = missing_gpu() if any("gpu" in item.keywords for item in items) else ""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+        if "slow" in item.keywords and not config.getoption("--runslow"):
+            item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
+        if "gpu" in item.keywords and reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def missing_gpu() -> str:
+    """Return why CuPy cannot be used here, or an empty string."""
+    try:
+        import cupy
+    except ImportError:
+        return "gpu: CuPy is not installed"
+    return "" if cupy.cuda.is_available() else "gpu: CuPy finds no device"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Callable[..., Client]]:
+    """Return a function that starts worker processes of one thread each and connects a client.
+
+    Clients and clusters are closed at the end of the test, and no process may be left over.
+    """
+    before = live_children()
+    with ExitStack() as stack:
+
+        def start(n_workers: int = 4, **kwargs: Any) -> Client:
+            settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", **kwargs}
+            return stack.enter_context(
+                Client(stack.enter_context(LocalCluster(n_workers=n_workers, **settings)))
+            )
+
+        yield start
+    deadline = monotonic() + 10
+    while (left := live_children() - before) and monotonic() < deadline:
+        sleep(0.05)
+    assert not left, f"processes left over: {sorted(child.pid for child in left)}"
+
+
+def live_children() -> set[psutil.Process]:
+    """Return this process's descendants, without Python's own resource tracker."""
+    return {child for child in psutil.Process().children(recursive=True) if not is_tracker(child)}
+
+
+def is_tracker(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE or any(
+            "resource_tracker" in word or "forkserver" in word for word in process.cmdline()
+        )
+    except psutil.NoSuchProcess:
+        return True

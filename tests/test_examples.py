@@ -1,0 +1,108 @@
+"""The example runs, and says what is wrong with an input that it cannot use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "matmul_with_stragglers.py"
+pytest.importorskip("matplotlib", reason="the example needs the extra `examples`")
+
+
+def run_example(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::UserWarning", str(EXAMPLE), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.cluster
+def test_runs_on_the_photographs(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the example needs the extra `examples`")
+    done = run_example("--quick", "--output", "plot.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith(("no fault", "one worker"))]
+    assert len(rows) == 4
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_runs_on_a_npy_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(4000, 500)).astype(np.float32))
+    done = run_example("--quick", "--input", "x.npy", "--output", "plot.svg", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def write(path: Path, content: object) -> Path:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content)
+    return path
+
+
+BAD_INPUTS = {
+    "missing": (None, "no such file"),
+    "empty": (b"", "cannot be read as a .npy file"),
+    "not_npy": (b"hello, this is text", "cannot be read as a .npy file"),
+    "three_d": (np.zeros((9, 9, 9)), "must be 2-d"),
+    "scalar": (np.zeros(()), "must be 2-d"),
+    "text": (np.array([["a", "b"]]), "must hold real numbers"),
+    "complex": (np.zeros((99, 9), complex), "must hold real numbers"),
+    "objects": (np.array([[None]]), "cannot be read as a .npy file"),
+    "short": (np.zeros((9, 9)), "needs at least 12 rows"),
+    "wide": (np.zeros((20, 30)), "needs at least 30 rows"),
+    "narrow": (np.zeros((99, 3)), "needs at least 4 columns"),
+    "not_finite": (np.full((99, 9), np.nan), "not finite"),
+}
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[list[str]], int]:
+    """The example's main function, imported; it must refuse before it starts a cluster."""
+    monkeypatch.syspath_prepend(str(EXAMPLE.parent))
+    monkeypatch.chdir(tmp_path)
+    import matmul_with_stragglers as example
+
+    def no_cluster(**settings: object) -> None:
+        raise AssertionError("a cluster was started")
+
+    monkeypatch.setattr(example, "LocalCluster", no_cluster)
+    return example.main
+
+
+@pytest.mark.parametrize("name", BAD_INPUTS)
+def test_bad_input_is_refused_with_a_reason(
+    name: str, main: Callable[[list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content, reason = BAD_INPUTS[name]
+    path = write(tmp_path / "x.npy", content)
+    assert main(["--input", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and reason in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--workers", "2"], "--workers"),
+        (["--seconds", "-1"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--output", "no/such/folder/plot.png"], "no such directory"),
+        (["--output", "plot.xyz"], "not a kind of picture"),
+        (["--input", "."], "Zarr"),
+    ],
+)
+def test_bad_argument_is_refused_with_a_reason(
+    arguments: list[str],
+    reason: str,
+    main: Callable[[list[str]], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(arguments) == 2
+    assert reason in capsys.readouterr().err
