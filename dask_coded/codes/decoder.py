@@ -49,6 +49,8 @@ UNDETERMINED = 1e-6
 NEGLIGIBLE = 1e-13
 #: Weights this close to whole numbers are tried as whole numbers.
 WHOLE = 1e-12
+#: Coefficients this small beside the largest of their check are not divided by while peeling.
+PIVOT = 1e-9
 #: Decodings remembered for each code; `ready` and `plan` ask for the same one in turn.
 REMEMBERED = 256
 
@@ -115,8 +117,17 @@ class Decoder:
                 self.origin[w * m : (w + 1) * m, piece * m : (piece + 1) * m] = np.eye(m)
         self.goals = touched(self.origin, m)
         self.supports = touched(self.checks, m)
+        self.pivots = self._pivots()
         self.costs = self._repair_costs()
         self._remembered: dict[tuple[int, int], Decoding | None] = {}
+
+    def _pivots(self) -> list[int]:
+        """Return for each check the bit mask of the pieces that it determines, all others given."""
+        m = self.m
+        blocks = self.checks.reshape(-1, m, self.pieces, m).swapaxes(1, 2)
+        least = np.abs(blocks[..., 0, 0]) if m == 1 else np.linalg.svd(blocks, compute_uv=False)[..., -1]
+        enough = least > PIVOT * np.abs(blocks).max(axis=(1, 2, 3), initial=0)[:, None]
+        return [sum(1 << int(piece) for piece in np.flatnonzero(row)) for row in enough]
 
     def _repair_costs(self) -> list[list[float]]:
         """Return the squared growth of repairing each piece through each check.
@@ -174,7 +185,7 @@ class Decoder:
             found: dict[int, int] = {}
             for check, support in enumerate(self.supports):
                 missing = support & ~known
-                if missing and not missing & (missing - 1):
+                if missing & self.pivots[check] and not missing & (missing - 1):
                     piece = missing.bit_length() - 1
                     best = found.setdefault(piece, check)
                     if self.costs[check][piece] < self.costs[best][piece]:
@@ -204,9 +215,10 @@ class Decoder:
                 twice |= once & gone
                 once |= gone
             alone = once & ~twice & ~goal
-            if not alone:
+            kept = {check: gone for check, gone in missing.items() if not gone & alone & self.pivots[check]}
+            if len(kept) == len(missing):
                 break
-            missing = {check: gone for check, gone in missing.items() if not gone & alone}
+            missing = kept
         reached, found = goal, set[int]()
         while more := [check for check, gone in missing.items() if check not in found and gone & reached]:
             found.update(more)

@@ -13,9 +13,14 @@ rows and coefficients are m x m matrices that only permute and negate them::
     m = 8  octonions     +-1, +-e1, ...    k <= 16     growth sqrt(2k - 1), as for one parity
            octonions     +-e_a +- e_b      k <= 112    growth sqrt(4k - 1)
 
-Triple and quadruple parity use quaternions found by optimisation. Everything
-else uses real coefficients in closed form, whose growth rises quickly with k
-and r: split many blocks into groups (`dask_coded.codes.local`).
+Triple and quadruple parity use quaternions found by optimisation: growth 4.6, 8.7
+and 15.8 for 8, 16 and 32 blocks and three losses, 5.2, 11.3 and 32.3 for four.
+The first parity is the plain sum of all blocks in every code so far (a sum with
+positive weights in the tables for more than 16 blocks): it repairs a single loss
+exactly even in integers, and is itself the result of a sum over the blocks.
+
+Everything else uses real coefficients in closed form, whose growth rises quickly
+with k and r: split many blocks into groups (`dask_coded.codes.local`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ Matrix: TypeAlias = NDArray[Any]
 
 #: Relative singular values below this count as zero.
 RANK_TOLERANCE = 1e-11
+#: Coefficients of relations this small beside the largest count as zero.
+NOISE = 1e-14
 
 
 def own_pieces(generator: Matrix, target: Matrix, m: int) -> tuple[int, ...]:
@@ -51,6 +53,7 @@ def parity_checks(generator: Matrix, m: int) -> tuple[Matrix, Matrix]:
     left, values, _ = np.linalg.svd(generator / norms[:, None])
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     null = left[:, rank:].conj().T / norms
+    null[np.abs(null) < NOISE * np.abs(null).max(initial=0)] = 0
     # Zero rows keep the number of rows a multiple of m; they say nothing and harm nothing.
     null = np.concatenate([null, np.zeros((-len(null) % m, rows))])
     return null, np.linalg.pinv(generator / norms[:, None], rcond=RANK_TOLERANCE) / norms

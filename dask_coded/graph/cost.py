@@ -127,7 +127,11 @@ def _candidates(product: Product, settings: Settings) -> list[tuple[CodedAxis, .
     if settings.explicit is not None and len(settings.explicit.encodings) == 2:
         return []
     wanted = {"auto": rows + columns, "rows": rows, "columns": columns}[settings.axis]
-    return [(axis,) for axis in wanted if settings.explicit or settings.redundancy[axis.operand]]
+    if settings.explicit is not None:
+        blocks = settings.explicit.encodings[0].shape[1] // settings.explicit.sub_blocks
+        fitting = [axis for axis in wanted if len(axis.wanted) == blocks]
+        return [(axis,) for axis in fitting or wanted]
+    return [(axis,) for axis in wanted if settings.redundancy[axis.operand]]
 
 
 def _is_integer(product: Product) -> bool:

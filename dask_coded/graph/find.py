@@ -213,6 +213,8 @@ def _product(view: _View, name: str) -> Product | str:
     sure = {member: blocks for member, blocks in known.items() if isinstance(blocks, Blocks)}
     operands = [Operand(source, position, at, sure[source]) for position, (source, at) in pairs]
     target = sure[lane[-1]]
+    if any(tuple(map(len, sure[source].chunks)) != tuple(layer.numblocks[source]) for source in sources):
+        return "an operand whose recorded chunks are not those in use"
     if len(symbols) != len(target.chunks):
         return "the axes of the result are not understood"
     ring = len({sure[member].dtype for member in lane}) == 1

@@ -10,7 +10,7 @@ from dask._task_spec import GraphNode, List, Task, TaskRef
 
 from dask_coded.codes import Code
 from dask_coded.graph.lanes import Door
-from dask_coded.graph.names import layer_name
+from dask_coded.graph.names import fingerprint, layer_name
 from dask_coded.kernels import encode_block, merge_exponents, parity_dtype, row_exponents
 
 __all__ = ["Inputs"]
@@ -62,6 +62,9 @@ class Inputs:
         self.code, self.number = code, number
         self.dtype = parity_dtype(door.operand.blocks.dtype, dtype)
         self.tasks: dict[Hashable, GraphNode] = {}
+        self._own = tuple(
+            _single(code.coefficients(piece, number), code.sub_blocks) for piece in range(code.n)
+        )
         # A copy of a block is not scaled, and all parity of a group must be scaled alike.
         sums = all(self.own_row(piece) is None for piece in code.parity)
         self.scales = self._scales() if scaled and sums else None
@@ -71,7 +74,7 @@ class Inputs:
             door.operand.name,
             door.axis.axis,
             rows,
-            code,
+            fingerprint(code),
             number,
             self.length,
             self.dtype,
@@ -86,13 +89,7 @@ class Inputs:
 
     def own_row(self, piece: int) -> int | None:
         """Return which member alone a piece takes its input from, or None if it is a sum."""
-        coefficients = self.code.coefficients(piece, self.number)
-        cut = self.code.sub_blocks
-        for member in range(len(self.rows)):
-            mine = coefficients[:, member * cut : (member + 1) * cut]
-            if np.array_equal(mine, np.eye(cut)) and np.count_nonzero(coefficients) == cut:
-                return member
-        return None
+        return self._own[piece]
 
     def substitute(self, piece: int, key: Key) -> Key:
         """Return what a parity lane reads instead of door `key` of its model lane."""
@@ -144,3 +141,11 @@ class Inputs:
         key = (layer_name("scale", self.door.operand.name, axis, self.rows, self.places), 0)
         self.tasks[key] = Task(key, gather, *map(TaskRef, merged))
         return key
+
+
+def _single(coefficients: Any, cut: int) -> int | None:
+    """Return the block that these coefficients take unchanged, or None if they do anything else."""
+    columns = np.flatnonzero(coefficients.any(axis=0))
+    member = int(columns[0]) // cut if len(columns) == cut else 0
+    mine = coefficients[:, member * cut : (member + 1) * cut]
+    return member if len(columns) == cut and np.array_equal(mine, np.eye(cut)) else None

@@ -10,7 +10,9 @@ from typing import Any
 from dask.base import tokenize
 from dask.utils import key_split
 
-__all__ = ["layer_name", "name_part", "renamed"]
+from dask_coded.codes import Code
+
+__all__ = ["fingerprint", "layer_name", "name_part", "renamed"]
 
 
 def name_part(key: Hashable) -> str:
@@ -26,6 +28,12 @@ def layer_name(role: str, original: str, *content: Any) -> str:
     """
     words = [word for word in re.split(r"[^A-Za-z]+", key_split(original)) if word]
     return "-".join((role, *words, tokenize(original, *content)))
+
+
+@lru_cache(256)
+def fingerprint(code: Code) -> str:
+    """Return a token of a code's coefficients; cached, since many groups share a code."""
+    return str(tokenize(code.encodings, code.generator, code.target, code.sub_blocks))
 
 
 def renamed(role: str, key: Hashable, salt: str, *place: int) -> tuple[Any, ...]:

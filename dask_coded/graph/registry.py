@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 from dask.array import chunk, routines
 from dask.array.core import _concatenate2
 from dask.array.einsumfuncs import chunk_einsum
@@ -37,11 +38,16 @@ def _last(layer: Blockwise) -> Symbols:
     return layer.output_indices[len(layer.output_indices) - count :]
 
 
+def _none(layer: Blockwise) -> Symbols:
+    return ()
+
+
 # function of the chunks -> the output symbols that it contracts
 PRODUCTS: dict[Callable[..., Any], Callable[[Blockwise], Symbols]] = {
     routines._matmul: _shared,
     routines._tensordot: _shared,
     chunk_einsum: _last,
+    np.outer: _none,
 }
 
 # keyword arguments of those functions that change nothing about linearity

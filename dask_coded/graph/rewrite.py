@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from dask_coded.graph.find import Product
 from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.lanes import Door, Flat, Key, Lane, NotSeparable, trace
-from dask_coded.graph.names import name_part, renamed
+from dask_coded.graph.names import fingerprint, name_part, renamed
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
@@ -104,16 +104,17 @@ def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
 def _drafts(
     flat: Flat, plan: Plan, settings: Settings, lanes: dict[Key, Lane]
 ) -> Iterator[tuple[Group, Draft]]:
-    salt = tokenize(
-        plan.product.layer, plan.product.target, settings, [axis.which for axis in plan.verdict.axes]
-    )
+    product, axes = plan.product, [axis.which for axis in plan.verdict.axes]
+    salt = tokenize(product.layer, product.target, axes, replace(settings, explicit=None))
     shared: dict[Any, tuple[Inputs, ...]] = {}
     for part in parts(plan.product, plan.verdict, lanes, settings):
         places = _places(plan, part)
         membership = (part.axes, part.rows, places)
         if membership not in shared:
             shared[membership] = _inputs(plan, part, places, settings)
-        draft = _draft(flat, plan, part, shared[membership], tokenize(salt, part.code, part.rows))
+        draft = _draft(
+            flat, plan, part, shared[membership], tokenize(salt, fingerprint(part.code), part.rows)
+        )
         yield _group(plan, part, draft, shared[membership], settings), draft
 
 

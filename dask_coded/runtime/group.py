@@ -26,9 +26,9 @@ class Lateness:
     quantile : float
         Share of a task's siblings that must have finished before any is late.
     multiplier : float
-        A task is late for certain once it has run `multiplier` times the median
-        of its finished siblings. Siblings that agree closely lower this bound,
-        but never below 1.1 times the median.
+        A task is late once it has run `multiplier` times the median of its
+        finished siblings. Siblings that agree closely lower this bound, though
+        never below 1.1 times the median; siblings that differ wildly raise it.
     interval : float
         Seconds between two looks at the running tasks.
     min_task_runtime : float

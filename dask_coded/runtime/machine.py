@@ -31,7 +31,7 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.book import Book
 from dask_coded.runtime.cohorts import Cohorts
 from dask_coded.runtime.group import Group, Lateness
-from dask_coded.runtime.policy import parity_wanted, rescue, workers_to_spare
+from dask_coded.runtime.policy import HOLD_COST, HOPELESS, HOPELESS_OTHER, RERUN_COST, parity_wanted, rescue, workers_to_spare
 from dask_coded.runtime.snapshot import Counters
 
 __all__ = ["Machine"]
@@ -313,11 +313,17 @@ class Machine:
         self.counters.workers_held += 1
         return [do.HoldWorker(worker, False, reason)]
 
+    def _is_hopeless(self, look: ev.Running, factor: float, least: float) -> bool:
+        typical = self.cohorts.typical(look.cohort)
+        return look.seconds > max(factor * typical, typical + least)
+
     def _hold_late_workers(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
         """Hold back workers on which every thread runs a late task."""
         stuck: dict[str, int] = {}
         for key in late:
             worker = event.running[key].worker
+            if not self._is_hopeless(event.running[key], HOPELESS, HOLD_COST):
+                continue
             stuck[worker] = stuck.get(worker, 0) + 1
         found: list[do.Instruction] = []
         for worker, count in sorted(stuck.items()):
@@ -380,8 +386,10 @@ class Machine:
 
     def _rerun(self, key: Hashable, event: ev.Ticked) -> list[do.Instruction]:
         """Run a late task elsewhere: once only, so that work without heartbeats ends."""
-        worker = event.running[key].worker
-        if self.reruns.get(key):
+        look = event.running[key]
+        worker = look.worker
+        factor = HOPELESS if key in self._cohort_of else HOPELESS_OTHER
+        if self.reruns.get(key) or not self._is_hopeless(look, factor, RERUN_COST):
             return []
         held = self._hold(worker, event, "a late task runs elsewhere instead")
         if held is None:

@@ -13,7 +13,16 @@ from typing import Literal
 
 from dask_coded.runtime.group import Lateness
 
-__all__ = ["late_after", "parity_wanted", "rescue", "workers_to_spare"]
+__all__ = ["HOLD_COST", "HOPELESS", "HOPELESS_OTHER", "RERUN_COST", "insert_sorted", "late_after", "parity_wanted", "rescue", "workers_to_spare"]
+
+#: A late piece costs one parity lane; giving up work that runs costs that work.
+#: So a worker is held back, and a task run again, only beyond this many medians.
+HOPELESS = 2.0
+#: The same for tasks of any other kind, whose siblings may be less alike.
+HOPELESS_OTHER = 3.0
+#: Seconds that a held worker and a second run cost at least: shorter delays are cheaper.
+HOLD_COST = 0.25
+RERUN_COST = 1.0
 
 #: Looking at running tasks is never exact; a task must overrun by this much too.
 CLOCK_SLACK = 0.03
@@ -31,6 +40,7 @@ def late_after(durations: Sequence[float], unfinished: int, late: Lateness) -> f
 
     The bound lies between 1.1 and `late.multiplier` times the median of the
     finished siblings: the closer they agree, the sooner a deviation is a sign.
+    Only siblings that differ wildly (busy machines) raise it further.
 
     Parameters
     ----------
@@ -51,7 +61,7 @@ def late_after(durations: Sequence[float], unfinished: int, late: Lateness) -> f
         return math.inf
     median = _median(durations)
     spread = _median(sorted(abs(seconds - median) for seconds in durations))
-    slack = min(max(6.0 * spread, 0.1 * median), (late.multiplier - 1.0) * median)
+    slack = min(max(6.0 * spread, 0.1 * median), max((late.multiplier - 1.0) * median, 3.0 * spread))
     return max(median + slack, late.min_task_runtime) + CLOCK_SLACK
 
 

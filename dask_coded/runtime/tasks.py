@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ __all__ = ["TOPIC", "decode", "decode_task", "own_task"]
 
 #: Event topic under which workers tell the bound of each decode.
 TOPIC = "dask-coded"
+#: Rows of fewer elements have no norm to speak of: a single element can cancel to
+#: nothing in plain Dask too. With scaled rows the block is judged as a whole instead.
+ROWS_ARE_JUDGED = 4
 
 
 def decode(weights: np.ndarray, pieces: list[Any], scales: Any, **spec: Any) -> Any:
@@ -50,6 +54,8 @@ def own_task(group: Group, index: int) -> Alias:
 
 def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any, ...]) -> Task:
     """Return the task that yields target `index` from `sources`."""
+    shape = group.shapes[index]
+    across = math.prod(n for axis, n in enumerate(shape) if axis != group.axis)
     row_of = {piece: row for row, piece in enumerate(group.code.systematic)}
     return Task(
         group.targets[index],
@@ -61,8 +67,9 @@ def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any
         target=index if group.scales is not None else -1,
         axis=group.axis,
         length=group.length,
-        shape=group.shapes[index],
+        shape=shape,
         dtype=group.dtype,
         tolerance=group.tolerance,
+        by_row=group.scales is None or across >= ROWS_ARE_JUDGED,
         label=str(group.targets[index]),
     )

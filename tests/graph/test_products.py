@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from dask.array.optimization import optimize
-
-from tests.graph.helpers import decoded, error, groups, pieces, rewritten, value
-from tests.graph.problems import PROBLEMS
+from graph_cases import PROBLEMS
+from graph_helpers import decoded, error, groups, pieces, rewritten, value
 
 EPS = {"f2": 1e-3, "f4": 1.2e-7, "c8": 1.2e-7, "f8": 2.3e-16, "c16": 2.3e-16}
 
@@ -92,7 +91,7 @@ def test_small_rows_survive_among_large_ones():
 
 
 def test_persisted_operands():
-    from tests.graph.problems import tall, wide
+    from graph_cases import tall, wide
 
     a, b = tall().persist(scheduler="sync"), (wide() + 1).persist(scheduler="sync")
     x = a @ b

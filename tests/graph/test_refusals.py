@@ -8,11 +8,11 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.array.optimization import optimize
+from graph_cases import dense, tall, wide
+from graph_helpers import groups, rewritten
 
 from dask_coded.graph.optimizer import CodedOptimizer, explain
 from dask_coded.graph.settings import Settings
-from tests.graph.helpers import groups, rewritten
-from tests.graph.problems import dense, tall, wide
 
 
 def nan_chunks():

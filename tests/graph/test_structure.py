@@ -11,6 +11,8 @@ import pytest
 from dask.base import tokenize
 from dask.core import flatten
 from dask.utils import key_split
+from graph_cases import PROBLEMS, tall, wide
+from graph_helpers import groups, rewritten, value
 
 from dask_coded import codes
 from dask_coded.graph.groups import balanced
@@ -19,8 +21,6 @@ from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.quorum import Quorum
-from tests.graph.helpers import groups, rewritten, value
-from tests.graph.problems import PROBLEMS, tall, wide
 
 ALL = [
     "matmul",
@@ -187,9 +187,51 @@ def test_group_of_product_code():
 def test_explicit_code():
     x = tall() @ wide()
     code = codes.parity(5, 3, sub_blocks=1)
-    for group in groups(rewritten(x, explicit=code, force=False, axis="rows")):
+    for group in groups(rewritten(x, explicit=code, force=False)):
         assert group.code is code
     for group in groups(rewritten(x, explicit=codes.product(5, 3, 1, 1))):
         assert group.code.q == 15
     with pytest.raises(ValueError, match="encodes .4,. blocks"):
         rewritten(x, explicit=codes.parity(4, 1), axis="rows")
+
+
+def test_one_product_is_given_up_and_the_other_is_coded(monkeypatch):
+    from dask_coded.graph import optimizer
+    from dask_coded.graph.lanes import NotSeparable
+
+    genuine, seen = optimizer.rewrite, []
+
+    def rewrite(flat, plan, settings):
+        seen.append(plan)
+        if len(seen) == 1:
+            raise NotSeparable("for the test")
+        return genuine(flat, plan, settings)
+
+    monkeypatch.setattr(optimizer, "rewrite", rewrite)
+    x = PROBLEMS["two products"]()
+    graph = rewritten(x)
+    assert len(seen) == 2 and groups(graph)
+    assert np.array_equal(value(x, graph), x.compute(scheduler="sync"))
+    assert not any(str(key).lstrip("('").startswith("door") for key in graph)
+
+
+def test_chunks_that_are_not_those_in_use():
+    x = PROBLEMS["matmul"]()
+    for layer in x.__dask_graph__().layers.values():
+        layer.collection_annotations["chunks"] = tuple(
+            (sum(n),) for n in layer.collection_annotations["chunks"]
+        )
+    assert not groups(rewritten(x))
+
+
+def test_large_codes_of_one_name_get_keys_of_their_own():
+    """NumPy prints large arrays with dots in the middle; keys must see every coefficient."""
+
+    def keys(middle):
+        rows = np.concatenate([np.eye(40), np.ones((1, 40))])
+        rows[40, 20] = middle
+        code = codes.Code("mine", (rows,), rows, np.eye(40))
+        x = da.ones((80, 8), chunks=(2, 4)) @ da.ones((8, 4), chunks=4)
+        return {key for key in rewritten(x, explicit=code) if key_split(key).startswith(("encode", "parity"))}
+
+    assert keys(2) == keys(2) and not keys(2) & keys(3)

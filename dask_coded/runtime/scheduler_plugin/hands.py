@@ -51,6 +51,8 @@ class Hands:
         self.respecs: dict[Hashable, tuple[Any, list[TaskState]]] = {}
         self.paused: dict[str, float] = {}
         self.frozen: set[str] = set()
+        #: Held workers whose running tasks were released: the books show free threads.
+        self.robbed: set[str] = set()
         #: Tasks taken from a frozen worker once. A task that merely keeps its
         #: worker from answering would be taken from every worker in turn.
         self.taken: set[Hashable] = set()
@@ -269,6 +271,7 @@ class Hands:
         """
         stimulus = f"dask-coded-frozen-{time()}"
         self.frozen.add(ws.address)
+        self.robbed.add(ws.address)
         running = {ts.key for ts in ws.processing if self.related(ts)} - self.taken
         self.taken |= running
         ended = running & self.lingering
@@ -291,23 +294,35 @@ class Hands:
         ts = self.scheduler.tasks.get(key)
         held = worker in self.paused
         if held and ts is not None and ts.processing_on is not None and ts.processing_on.address == worker:
+            self.robbed.add(worker)
             self.transitions({key: "released"})
 
     def free_worker(self, address: str) -> None:
         """Give a held worker work again."""
         ws = self.scheduler.workers.get(address)
         self.frozen.discard(address)
+        self.robbed.discard(address)
         if self.paused.pop(address, None) is not None and ws is not None and ws.status == Status.paused:
             self.scheduler.handle_worker_status_change("running", ws, f"dask-coded-free-{time()}")
 
     def recovered(self, addresses: Iterable[str]) -> tuple[str, ...]:
-        """Return held workers whose heartbeat since then shows no task executing."""
+        """Return held workers that delivered what they were late with.
+
+        Of a worker that had a task taken away, only a heartbeat tells when its
+        thread is free again.
+        """
         found = []
         for address in addresses:
             ws = self.scheduler.workers.get(address)
             since = self.paused.get(address, 0.0)
             if ws is None:
                 found.append(address)
+            elif address not in self.robbed and not self._is_stuck(ws, since):
+                found.append(address)
             elif ws.last_seen > since + 1.0 and not ws.metrics.get("task_counts", {}).get("executing", 0):
                 found.append(address)
         return tuple(found)
+
+    def _is_stuck(self, ws: WorkerState, since: float) -> bool:
+        """Tell whether a held worker still runs something that it ran when it was held."""
+        return any(self.looks.assigned.get(ts.key, 0.0) <= since for ts in ws.processing)

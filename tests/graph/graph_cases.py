@@ -122,6 +122,7 @@ PROBLEMS: dict[str, Callable[[], da.Array]] = {
         "bij,bjk->bik", dense((3, 8, 6), (1, 2, 3)), dense((3, 6, 4), (1, 3, 2))
     ),
     "einsum own sum": lambda: da.einsum("aij,jk->ik", dense((4, 12, 6), (2, 3, 3)), dense((6, 4), (3, 2))),
+    "outer": lambda: da.outer(dense((40,), 8), dense((30,), 10, seed=1)),
     "gram": gram,
     "square": square,
     "chained": chained,
