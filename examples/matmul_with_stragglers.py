@@ -228,7 +228,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, default=Path("matmul_with_stragglers.png"), help="where to write the plot")
     options = parser.parse_args(argv)
     if options.seconds is None:
-        options.seconds = 2.0 if options.quick else 5.0
+        options.seconds = 1.0 if options.quick else 3.0
     if options.workers is None:
         options.workers = 4 if options.quick else 6
     return options

@@ -20,6 +20,14 @@ def vandermonde(n: int, k: int) -> Matrix:
     return np.polynomial.chebyshev.chebvander(np.cos((np.arange(n) + 0.5) * np.pi / n), k - 1)
 
 
+def half_parity() -> Code:
+    """Return a code of 2 sub-blocks whose first parity holds only one sub-block of block 0."""
+    rows = np.vstack([np.eye(6), np.zeros((4, 6))])
+    rows[6:8] = [[1, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 1]]
+    rows[8:] = [[0, 1, 2, 0, 3, 0], [1, 1, 0, 2, 0, 3]]
+    return Code("singular blocks", (rows,), rows, np.eye(6), 2)
+
+
 #: One row for each family and combinator, and for each branch of their constructions.
 CODES = [
     parity(1),
@@ -52,6 +60,7 @@ CODES = [
     code(np.vstack([np.eye(4), [[1, 2, 3, 4]]]), np.ones((1, 4)), "sum that is no piece"),
     code(vandermonde(7, 4), np.eye(4), "not systematic"),
     code(np.exp(2j * np.pi * np.outer(np.arange(6), np.arange(4)) / 6), np.eye(4), "complex"),
+    half_parity(),
 ]
 
 

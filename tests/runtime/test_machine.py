@@ -96,11 +96,7 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
     add(driver, group, done=(0, 1, 2))
     late = group.pieces[3]
     assert driver.tick(running=[(late, "w3", 1.01)]) == []
-    steps = driver.tick(running=[(late, "w3", 1.3)])
-    assert steps == [
-        do.HoldWorker("w3", False, "every thread runs a late task"),
-        do.Launch(group, group.pieces[4:6]),
-    ]
+    assert driver.tick(running=[(late, "w3", 1.3)]) == [do.Launch(group, group.pieces[4:6])]
     assert driver.tick(running=[(late, "w3", 1.4)]) == [], "one launch is enough"
     (narrow,) = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
     assert isinstance(narrow, do.Narrow)
@@ -217,6 +213,23 @@ def test_group_comes_again_after_part_of_it_was_forgotten(driver):
     assert driver.tell(ev.KeyFinished, group.targets[2], 0.0) == [do.Close(group)]
 
 
+def test_worker_is_held_back_once_its_task_is_hopeless(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.5)])
+    steps = driver.tick(running=[(group.pieces[3], "w3", 2.1)])
+    assert steps == [do.HoldWorker("w3", False, "every thread runs a late task")]
+
+
+def test_siblings_that_differ_wildly_make_late_later(driver):
+    group = make_group(codes.parity(8, 1))
+    driver.tell(ev.GroupAdded, group)
+    for t, seconds in enumerate([0.3, 1.0, 1.9, 0.5, 1.6]):
+        driver.tell(ev.KeyFinished, group.pieces[t], seconds)
+    assert driver.tick(running=[(group.pieces[6], "w6", 2.0)]) == []
+    assert driver.tick(running=[(group.pieces[6], "w6", 5.0)]) != []
+
+
 def test_silent_worker_is_held_and_freed(driver):
     group = make_group(codes.parity(4, 1))
     add(driver, group)
@@ -238,7 +251,7 @@ def test_long_lane_is_run_again_rather_than_recoded(driver):
         for key in lane:
             driver.tell(ev.KeyFinished, key, 1.0)
     late = group.lanes[3][0]
-    steps = driver.tick(running=[(late, "w3", 2.0)])
+    steps = driver.tick(running=[(late, "w3", 2.1)])
     assert do.Rerun(late, "w3") in steps
     assert do.Launch not in kinds(steps)
 
