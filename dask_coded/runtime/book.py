@@ -59,6 +59,11 @@ class Book:
     def parity(self) -> tuple[int, ...]:
         return self.group.code.parity
 
+    @cached_property
+    def kept(self) -> tuple[Hashable, ...]:
+        """Keys that are held while the group is open: targets, and parity whose edges are lent."""
+        return (*self.group.targets, *(self.group.pieces[t] for t in self.parity))
+
     @property
     def pending(self) -> list[int]:
         """Targets that somebody still waits for."""

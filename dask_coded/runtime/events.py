@@ -88,11 +88,12 @@ class DecodeFailed(Event):
 
 @dataclass(frozen=True)
 class Running:
-    """One look at a task that a worker is executing."""
+    """One look at a task that a worker is executing; `overtaken` ones nobody waits for any more."""
 
     worker: str
     seconds: float
     cohort: str
+    overtaken: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ and wins if it comes first.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 
 from dask_coded.runtime import events as ev
@@ -53,6 +53,7 @@ class Machine:
         self.counters = Counters()
         self.cohorts = Cohorts()
         self.held: dict[str, bool] = {}
+        self.look = ev.Ticked(0.0)
         self.reruns: dict[Hashable, int] = {}
         #: Own pieces that a decode came before, and when; they may outlive their group.
         self.overtaken: dict[Hashable, float] = {}
@@ -124,7 +125,7 @@ class Machine:
             for key in keys:
                 self._books_of.setdefault(key, set()).add(group.name)
         self._cohort_of.update(group.cohorts)
-        found: list[do.Instruction] = [do.Hold(group.targets)]
+        found: list[do.Instruction] = [do.Hold(book.kept)]
         if group.launch == "eager":
             found += self._launch(book, book.parity, now)
         return found
@@ -137,7 +138,7 @@ class Machine:
         book.gone -= back
         book.open = True
         self._note(book, event.now, "added again", book.group.name)
-        return [do.Hold(book.group.targets)]
+        return [do.Hold(book.kept)]
 
     def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
         key, now = event.key, event.now
@@ -209,7 +210,7 @@ class Machine:
         reopened = not book.open
         book.open = True
         found: list[do.Instruction] = [do.Widen(book.group, index)]
-        return [do.Hold(book.group.targets), *found] if reopened else found
+        return [do.Hold(book.kept), *found] if reopened else found
 
     def _erred(self, key: Hashable, now: float) -> list[do.Instruction]:
         found: list[do.Instruction] = []
@@ -270,6 +271,7 @@ class Machine:
             sources = tuple(book.sources[t] for t in decoding.used)
             book.decoding[index] = (decoding, sources)
             self._note(book, now, "decode", book.group.targets[index])
+            found += self._hold_overtaken(book.group.lanes[book.own[index]])
             found.append(do.Narrow(book.group, index, decoding, sources))
         return found
 
@@ -282,6 +284,7 @@ class Machine:
 
     def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
         found: list[do.Instruction] = []
+        self.look = event
         for worker in event.recovered:
             if self.held.pop(worker, None) is not None:
                 found.append(do.FreeWorker(worker))
@@ -290,7 +293,8 @@ class Machine:
                 self.held[worker] = True
                 found.append(do.HoldWorker(worker, True, "no sign of life"))
                 self.counters.workers_held += 1
-        late = self.cohorts.late(event.running, self.lateness)
+        awaited = {key: look for key, look in event.running.items() if not look.overtaken}
+        late = self.cohorts.late(awaited, self.lateness)
         found += self._hold_late_workers(event, late)
         found += self._rescue(event, late)
         for book in list(self.books.values()):
@@ -302,6 +306,20 @@ class Machine:
         accepting = set(event.threads) | self.held.keys()
         others = self.held.keys() - {worker}
         return len(others) < workers_to_spare(len(accepting))
+
+    def _hold_overtaken(self, lane: Iterable[Hashable]) -> list[do.Instruction]:
+        """Hold back workers that a decode leaves with nothing but what it overtakes.
+
+        Their threads are busy for nobody; work sent there would wait behind them.
+        """
+        running = self.look.running
+        mine = {running[key].worker for key in lane if key in running}
+        stuck = Counter(look.worker for key, look in running.items() if look.overtaken or key in lane)
+        found: list[do.Instruction] = []
+        for worker in sorted(mine):
+            if stuck[worker] >= self.look.threads.get(worker, stuck[worker] + 1):
+                found += self._hold(worker, self.look, "every thread runs an overtaken task") or []
+        return found
 
     def _hold(self, worker: str, event: ev.Ticked, reason: str) -> list[do.Instruction] | None:
         """Return the instructions that hold a worker back, None if too many are."""
@@ -319,12 +337,11 @@ class Machine:
 
     def _hold_late_workers(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
         """Hold back workers on which every thread runs a late task."""
-        stuck: dict[str, int] = {}
-        for key in late:
-            worker = event.running[key].worker
-            if not self._is_hopeless(event.running[key], HOPELESS, HOLD_COST):
-                continue
-            stuck[worker] = stuck.get(worker, 0) + 1
+        stuck = Counter(
+            look.worker
+            for key, look in event.running.items()
+            if look.overtaken or (key in late and self._is_hopeless(look, HOPELESS, HOLD_COST))
+        )
         found: list[do.Instruction] = []
         for worker, count in sorted(stuck.items()):
             if count >= event.threads.get(worker, count + 1):
@@ -341,6 +358,8 @@ class Machine:
         for book in marked.values():
             found += self._answer(book, event, late)
         for key, look in event.running.items():
+            if look.overtaken:
+                continue
             # Whatever else a held worker still runs is suspect too.
             if look.worker in self.held and not self._cohort_of.get(key) and key not in late:
                 if look.seconds > max(2 * self.cohorts.typical(look.cohort), LEAST_SUSPICION):

@@ -81,7 +81,7 @@ def kinds(steps):
 
 def test_without_stragglers_nothing_is_launched(driver):
     group = make_group(codes.parity(4, 2))
-    assert add(driver, group) == [do.Hold(group.targets)]
+    assert add(driver, group) == [do.Hold((*group.targets, *group.pieces[4:]))]
     for t in range(3):
         assert driver.tell(ev.KeyFinished, group.pieces[t], 1.0) == []
         assert driver.tell(ev.KeyFinished, group.targets[t], 0.0) == []
@@ -98,7 +98,8 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
     assert driver.tick(running=[(late, "w3", 1.01)]) == []
     assert driver.tick(running=[(late, "w3", 1.3)]) == [do.Launch(group, group.pieces[4:6])]
     assert driver.tick(running=[(late, "w3", 1.4)]) == [], "one launch is enough"
-    (narrow,) = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    hold, narrow = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    assert hold == do.HoldWorker("w3", False, "every thread runs an overtaken task")
     assert isinstance(narrow, do.Narrow)
     assert narrow.index == 3
     assert narrow.sources == (*group.targets[:3], group.pieces[4])
@@ -137,7 +138,7 @@ def test_task_is_run_again_once_only(driver):
 def test_eager_launches_at_once_and_decodes_only_what_is_late(driver):
     group = make_group(codes.parity(4, 2), launch="eager")
     steps = add(driver, group)
-    assert steps == [do.Hold(group.targets), do.Launch(group, group.pieces[4:6])]
+    assert steps == [do.Hold((*group.targets, *group.pieces[4:])), do.Launch(group, group.pieces[4:6])]
     for t in (0, 1, 2, 4):
         assert driver.tell(ev.KeyFinished, group.pieces[t], 1.0) == [], "not late: wait for the own piece"
     steps = driver.tick(running=[(group.pieces[3], "w3", 1.5)])
@@ -208,7 +209,7 @@ def test_group_comes_again_after_part_of_it_was_forgotten(driver):
     group = make_group(codes.parity(4, 1))
     add(driver, group, done=(0, 1, 2, 3))
     driver.tell(ev.KeyForgotten, group.targets[2])
-    assert driver.tell(ev.GroupAdded, group, (2,)) == [do.Hold(group.targets)]
+    assert driver.tell(ev.GroupAdded, group, (2,)) == [do.Hold((*group.targets, group.pieces[4]))]
     driver.tell(ev.KeyFinished, group.pieces[2], 1.0)
     assert driver.tell(ev.KeyFinished, group.targets[2], 0.0) == [do.Close(group)]
 

@@ -225,10 +225,12 @@ def test_bug_in_any_hook_is_logged_and_harms_nothing(owner, method, monkeypatch,
         value, _ = await compute(c, f"broken-{method}", slow={2: 1.0})
         assert value == pytest.approx(answer(4), rel=1e-12)
         deadline = time() + 10
-        while s.tasks and time() < deadline:
+        while (s.tasks or CLIENT in s.clients) and time() < deadline:
             await asyncio.sleep(0.05)
         monkeypatch.undo()
         assert plugin.counters.errors >= 1
+        assert not s.tasks
+        assert CLIENT not in s.clients
 
     with caplog.at_level(logging.ERROR, logger="distributed.scheduler.coded"):
         run()

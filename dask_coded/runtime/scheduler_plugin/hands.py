@@ -131,6 +131,10 @@ class Hands:
         ]
         self.lingering.difference_update(ended)
         self.unwant(ended)
+        self.sign_off()
+
+    def sign_off(self) -> None:
+        """Be no client of the scheduler while nothing is held."""
         client = self.scheduler.clients.get(CLIENT)
         if client is not None and not client.wants_what:
             del self.scheduler.clients[CLIENT]

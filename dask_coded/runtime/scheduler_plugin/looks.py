@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,9 @@ class Looks:
             return False
         return ts in self.next_up(ws) and self.began(ts, ws, now) is not None
 
-    def running(self, now: float, cohort: Callable[[Any], str | None]) -> dict[Hashable, Running]:
+    def running(
+        self, now: float, cohort: Callable[[Any], str | None], overtaken: Container[Hashable]
+    ) -> dict[Hashable, Running]:
         """Return what all workers run; `cohort` returns None for tasks to leave out."""
         found: dict[Hashable, Running] = {}
         for ws in self.scheduler.workers.values():
@@ -90,7 +92,7 @@ class Looks:
                     continue
                 since = self.began(ts, ws, now)
                 if since is not None:
-                    found[ts.key] = Running(ws.address, now - since, name)
+                    found[ts.key] = Running(ws.address, now - since, name, ts.key in overtaken)
         return found
 
     def silent(self, now: float, seconds: float) -> tuple[str, ...]:

@@ -266,7 +266,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._give_back_cancelled()
         threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
         silent = self._silent(now)
-        running = self.looks.running(now, self._cohort)
+        running = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
         self._tell(ev.Ticked(now, running, threads, silent, recovered))
         self._flush()
@@ -296,9 +296,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         found = self.machine.cohort(ts.key)
         if found is not None:
             return found
-        if ts.key in self.hands.lingering or not self._is_related(ts):
-            return None
-        return str(ts.group.name)
+        if ts.key in self.hands.lingering or self._is_related(ts):
+            return str(ts.group.name)
+        return None
 
     def _is_related(self, ts: TaskState) -> bool:
         """Tell whether a task came with a graph that holds a group of ours."""
@@ -376,3 +376,14 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.hands.lingering = hands.lingering
         except Exception:
             logger.exception("dask_coded could not clean up after itself")
+            self._let_everything_go()
+        self._sweep_orphans(list(self.hands.scheduler.tasks))
+        self.hands.sign_off()
+
+    def _let_everything_go(self) -> None:
+        """Give back every key, whatever state it is in: the last resort after a bug."""
+        assert self.scheduler is not None
+        client = self.scheduler.clients.get(CLIENT)
+        if client is not None:
+            keys = [ts.key for ts in client.wants_what]
+            self.scheduler.client_releases_keys(keys=keys, client=CLIENT)
