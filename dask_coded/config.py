@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import nan
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,12 @@ def _count(name: str, value: object, least: int) -> int:
 
 
 def _number(name: str, value: object, least: float, most: float | None = None) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:
+    number = nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not number >= least:
         raise _refuse(name, value, f"give a number of at least {least:g}")
-    if most is not None and value > most:
+    if most is not None and number > most:
         raise _refuse(name, value, f"give a number of at most {most:g}")
-    return float(value)
+    return number
 
 
 def _parity(value: object) -> int | tuple[int, int]:

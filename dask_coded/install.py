@@ -39,7 +39,8 @@ async def _install(client: Client) -> None:
         await client.register_plugin(CodedPlugin())
     except ModuleNotFoundError as error:
         raise CodedError(
-            f"the scheduler cannot import {error.name!r}; install dask_coded where the scheduler and the workers run"
+            f"the scheduler cannot import {error.name!r}; "
+            "install dask_coded where the scheduler and the workers run"
         ) from error
     _installed.add(client)
 

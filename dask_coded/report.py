@@ -46,7 +46,8 @@ class Report:
 
     def _rows(self) -> list[tuple[str, str, str]]:
         return [
-            (name, str(_UNITS.get(name, str)(value)), _MEANING.get(name, "")) for name, value in self._figures.items()
+            (name, str(_UNITS.get(name, str)(value)), _MEANING.get(name, ""))
+            for name, value in self._figures.items()
         ]
 
     def __repr__(self) -> str:
@@ -57,7 +58,8 @@ class Report:
 
     def _repr_html_(self) -> str:
         cells = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td><td style='text-align:left'>{meaning}</td></tr>"
+            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td>"
+            f"<td style='text-align:left'>{meaning}</td></tr>"
             for name, value, meaning in self._rows()
         )
         return f"<table><caption>dask_coded report</caption>{cells}</table>"

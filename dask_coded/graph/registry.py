@@ -35,7 +35,7 @@ def _shared(layer: Blockwise) -> Symbols:
 def _last(layer: Blockwise) -> Symbols:
     """Contracted axes of einsum: chunk_einsum appends them to the output."""
     count = layer.task.kwargs["ncontract_inds"]
-    return layer.output_indices[len(layer.output_indices) - count :]
+    return tuple(layer.output_indices[len(layer.output_indices) - count :])
 
 
 def _none(layer: Blockwise) -> Symbols:

@@ -36,6 +36,7 @@ class Cohorts:
         """Return the running tasks that take too long beside their siblings."""
         unfinished = Counter(look.cohort for look in running.values())
         bounds = {
-            cohort: late_after(self._seconds.get(cohort, ()), count, late) for cohort, count in unfinished.items()
+            cohort: late_after(self._seconds.get(cohort, ()), count, late)
+            for cohort, count in unfinished.items()
         }
         return {key for key, look in running.items() if look.seconds > bounds[look.cohort]}

@@ -30,8 +30,16 @@ from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
 from dask_coded.runtime.book import Book
 from dask_coded.runtime.cohorts import Cohorts
-from dask_coded.runtime.group import Group, Lateness
-from dask_coded.runtime.policy import HOLD_COST, HOPELESS, HOPELESS_OTHER, RERUN_COST, parity_wanted, rescue, workers_to_spare
+from dask_coded.runtime.group import Lateness
+from dask_coded.runtime.policy import (
+    HOLD_COST,
+    HOPELESS,
+    HOPELESS_OTHER,
+    RERUN_COST,
+    parity_wanted,
+    rescue,
+    workers_to_spare,
+)
 from dask_coded.runtime.snapshot import Counters
 
 __all__ = ["Machine"]

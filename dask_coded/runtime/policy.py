@@ -13,7 +13,17 @@ from typing import Literal
 
 from dask_coded.runtime.group import Lateness
 
-__all__ = ["HOLD_COST", "HOPELESS", "HOPELESS_OTHER", "RERUN_COST", "insert_sorted", "late_after", "parity_wanted", "rescue", "workers_to_spare"]
+__all__ = [
+    "HOLD_COST",
+    "HOPELESS",
+    "HOPELESS_OTHER",
+    "RERUN_COST",
+    "insert_sorted",
+    "late_after",
+    "parity_wanted",
+    "rescue",
+    "workers_to_spare",
+]
 
 #: A late piece costs one parity lane; giving up work that runs costs that work.
 #: So a worker is held back, and a task run again, only beyond this many medians.
@@ -73,7 +83,9 @@ def parity_wanted(missing: int, spare: int, limit: int) -> int:
     return min(wanted, limit) if limit else wanted
 
 
-def rescue(lane_seconds: float, late_seconds: float, missing: int, parity: int, spare: int) -> Literal["parity", "rerun"]:
+def rescue(
+    lane_seconds: float, late_seconds: float, missing: int, parity: int, spare: int
+) -> Literal["parity", "rerun"]:
     """Choose what answers late pieces: parity, or running the late tasks again elsewhere.
 
     Parity covers *any* late piece, a rerun only its own, but a parity lane

@@ -17,7 +17,7 @@ def own_piece(piece: Any, *parity: Any) -> Any:
     return piece
 
 
-class Quorum(Task):
+class Quorum(Task):  # type: ignore[misc]
     """Stands for target number `index` of `group`.
 
     Until the scheduler plugin has seen it, it depends on its own piece and on

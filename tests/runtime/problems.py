@@ -41,7 +41,9 @@ def answer(k: int) -> float:
     return 2.0 * 24 * sum(range(1, k + 1))
 
 
-def graph(name, k=4, r=2, *, seconds=0.1, slow=None, launch="late", late=QUICK, work=double, parity_work=None):
+def graph(
+    name, k=4, r=2, *, seconds=0.1, slow=None, launch="late", late=QUICK, work=double, parity_work=None
+):
     """Return a graph: k loads, k slow tasks and r parity tasks, summed up as ``total-name``."""
     code = codes.parity(k, r, sub_blocks=1)
     slow = slow or {}
@@ -69,7 +71,9 @@ def graph(name, k=4, r=2, *, seconds=0.1, slow=None, launch="late", late=QUICK, 
         tasks[key] = Task(key, work, TaskRef(loads[t]), t, seconds, slow)
     for t, key, source in zip(code.parity, pieces[k:], inputs, strict=True):
         blocks = List(*(TaskRef(load) for load in loads))
-        tasks[source] = Task(source, encode_block, code.coefficients(t), blocks, axis=0, length=8, dtype="float64")
+        tasks[source] = Task(
+            source, encode_block, code.coefficients(t), blocks, axis=0, length=8, dtype="float64"
+        )
         tasks[key] = Task(key, parity_work or work, TaskRef(source), t, seconds, slow)
     tasks.update({key: Quorum.of(group, w) for w, key in enumerate(group.targets)})
     tasks[f"total-{name}"] = Task(f"total-{name}", total, List(*(TaskRef(key) for key in group.targets)))

@@ -213,7 +213,9 @@ EVENTS = ["_add", "_finished", "_released", "_ticked", "_forgotten"]
 ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "settle", "let_go"]
 
 
-@pytest.mark.parametrize("owner, method", [(machine_module.Machine, m) for m in EVENTS] + [(Hands, m) for m in ACTS])
+@pytest.mark.parametrize(
+    "owner, method", [(machine_module.Machine, m) for m in EVENTS] + [(Hands, m) for m in ACTS]
+)
 def test_bug_in_any_hook_is_logged_and_harms_nothing(owner, method, monkeypatch, caplog):
     def broken(self, *args, **kwargs):
         raise ZeroDivisionError("planted")

@@ -75,7 +75,11 @@ def _await_dependencies(ts: TaskState) -> dict[Hashable, str]:
 
 def unneeded(dts: TaskState) -> bool:
     """Tell whether nobody waits for or wants this active task."""
-    return not dts.waiters and not dts.who_wants and dts.state in ("waiting", "processing", "queued", "no-worker", "memory")
+    return (
+        not dts.waiters
+        and not dts.who_wants
+        and dts.state in ("waiting", "processing", "queued", "no-worker", "memory")
+    )
 
 
 def forgettable(ts: TaskState) -> bool:

@@ -118,7 +118,9 @@ class Hands:
         thread for free and queue new work behind it.
         """
         now = time()
-        running = [ts.key for ts in self.states(keys) if ts.state == "processing" and self.looks.is_running(ts, now)]
+        running = [
+            ts.key for ts in self.states(keys) if ts.state == "processing" and self.looks.is_running(ts, now)
+        ]
         self.want(running)
         self.lingering.update(running)
 
@@ -264,7 +266,9 @@ class Hands:
             self._strip(ws)
         else:
             now = time()
-            queued = [ts.key for ts in ws.processing if not self.looks.is_running(ts, now) and self.related(ts)]
+            queued = [
+                ts.key for ts in ws.processing if not self.looks.is_running(ts, now) and self.related(ts)
+            ]
             self.transitions({key: "released" for key in queued})
 
     def _strip(self, ws: WorkerState) -> None:
@@ -284,7 +288,9 @@ class Hands:
         for ts in list(ws.has_what):
             if len(ts.who_has or ()) > 1:
                 self.scheduler.request_remove_replicas(ws.address, [ts.key], stimulus_id=stimulus)
-            elif ts.run_spec is not None and not ts.actor and self.related(ts) and (ts.waiters or ts.who_wants):
+            elif (
+                ts.run_spec is not None and not ts.actor and self.related(ts) and (ts.waiters or ts.who_wants)
+            ):
                 lost.add(ts.key)
         for address in self.scheduler.workers:
             if address != ws.address:

@@ -182,7 +182,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         orphans = [
             ts.key
             for ts in self.hands.states(keys)
-            if not known(ts.key) and str(ts.key).lstrip("('").startswith(("parity-", "piece-", "encode-", "scale-"))
+            if not known(ts.key)
+            and str(ts.key).lstrip("('").startswith(("parity-", "piece-", "encode-", "scale-"))
         ]
         if orphans:
             self._later(functools.partial(self.hands.sweep, orphans))
@@ -215,7 +216,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         ts = self.scheduler.tasks[key]
         self.looks.on_delivered(key, details.get("worker"), now)
         seconds = sum(
-            part["stop"] - part["start"] for part in details.get("startstops", ()) if part["action"] == "compute"
+            part["stop"] - part["start"]
+            for part in details.get("startstops", ())
+            if part["action"] == "compute"
         )
         if not self.machine.knows(key):
             self.machine.cohorts.finished(ts.group.name, seconds)
@@ -287,7 +290,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             pending = self.hands.states(book.group.targets)
             alone = [ts.key for ts in pending if not ts.dependents and self.hands.only_ours(ts)]
             if alone:
-                lanes = [key for ts_key in alone for key in book.group.lanes[book.own[book.target_of[ts_key]]]]
+                lanes = [
+                    key for ts_key in alone for key in book.group.lanes[book.own[book.target_of[ts_key]]]
+                ]
                 self.hands.let_go(alone, lanes)
 
     # ------------------------------------------------------- machine and queues

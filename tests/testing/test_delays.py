@@ -1,0 +1,92 @@
+"""Delays on a real cluster: slept, reported, reproducible, and gone afterwards."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from distributed import Client, Scheduler
+
+from dask_coded import testing
+
+
+def twice(x: int) -> int:
+    return 2 * x
+
+
+def busy(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def duration(dask_scheduler: Scheduler) -> float:
+    return dask_scheduler.task_prefixes["twice"].duration_average
+
+
+def drawn_factors(client: Client, seed: int) -> dict[str, list[float]]:
+    """Run ten tasks on each worker and return what they drew."""
+    with testing.delays(client, testing.ShiftedExponential(1.0), unit=0.001, seed=seed) as delays:
+        for worker in client.scheduler_info(n_workers=-1)["workers"]:
+            client.gather([client.submit(twice, i, workers=[worker], pure=False) for i in range(10)])
+        found: dict[str, list[float]] = {}
+        for draw in delays.drawn():
+            found.setdefault(draw.worker, []).append(draw.factor)
+    return found
+
+
+def test_delays_are_slept_counted_and_reproducible(cluster) -> None:
+    client = cluster(2)
+    with testing.delays(client, testing.Constant(), unit=0.3):
+        began = time.monotonic()
+        future = client.submit(twice, 1)
+        assert future.result() == 2
+        assert time.monotonic() - began >= 0.3
+        (task,) = client.run_on_scheduler(
+            lambda dask_scheduler: [
+                prefix.duration_average for prefix in dask_scheduler.task_prefixes.values()
+            ]
+        )
+        assert task >= 0.3
+    with testing.delays(client, testing.Constant(4.0)):
+        began = time.monotonic()
+        client.submit(busy, 0.1).result()
+        assert time.monotonic() - began >= 0.39
+    with testing.delays(client, testing.Constant(), unit=9.0, tasks=lambda name: name == "busy") as delays:
+        assert client.submit(twice, 2).result() == 4
+        assert delays.drawn() == []
+    first, again, other = (drawn_factors(client, seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert [len(factors) for factors in first.values()] == [10, 10]
+    one, two = first.values()
+    assert one != two
+    began = time.monotonic()
+    client.submit(twice, 3).result()
+    assert time.monotonic() - began < 0.3
+    assert client.run(lambda dask_worker: type(dask_worker.executors["default"]).__name__) == dict.fromkeys(
+        client.scheduler_info(n_workers=-1)["workers"], "ThreadPoolExecutor"
+    )
+
+
+def test_delays_nest_and_leave_errors_alone(cluster) -> None:
+    client = cluster(1)
+    outer = testing.delays(client, testing.Constant(), unit=0.2)
+    inner = testing.delays(client, testing.Constant(), unit=0.2)
+    outer.__enter__()
+    inner.__enter__()
+    began = time.monotonic()
+    client.submit(twice, 1).result()
+    assert time.monotonic() - began >= 0.4
+    outer.__exit__(None, None, None)  # in the wrong order: the other one stays
+    began = time.monotonic()
+    client.submit(twice, 2).result()
+    assert 0.2 <= time.monotonic() - began < 0.4
+    with pytest.raises(TypeError):
+        client.submit(twice, None).result()
+    inner.__exit__(None, None, None)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match="model=3"):
+        testing.delays(None, 3).__enter__()
+    with pytest.raises(ValueError, match="unit=-1"):
+        testing.delays(None, testing.Constant(), unit=-1).__enter__()
