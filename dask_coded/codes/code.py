@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dask_coded.codes.decoder import Decoder, Decoding
-from dask_coded.codes.relations import Matrix, own_pieces
+from dask_coded.codes.relations import Matrix, expand, own_pieces
 
 __all__ = ["Code", "Decoding", "Matrix"]
 
@@ -160,6 +160,39 @@ class Code:
     def decodable(self, have: Collection[int]) -> tuple[int, ...]:
         """Return the targets that the finished pieces `have` determine, ascending."""
         return tuple(wanted for wanted in range(self.q) if self.plan(have, wanted) is not None)
+
+    def helpful(self, missing: Collection[int], among: Collection[int]) -> tuple[int, ...]:
+        """Return which pieces can stand in for missing ones, in the order in which they are worth having.
+
+        Parameters
+        ----------
+        missing : collection of int
+            Systematic pieces that are not to be had.
+        among : collection of int
+            Other pieces, in order of preference.
+
+        Returns
+        -------
+        tuple of int
+            First those that tell something new about the missing pieces, one
+            after the other; then those that would be spare; not those that tell
+            nothing (the copy of another block).
+        """
+        m = self.sub_blocks
+        hidden = np.flatnonzero(self.generator[expand(missing, m)].any(axis=0))
+        known = np.empty((0, len(hidden)))
+        rank = 0
+        needed: list[int] = []
+        spare: list[int] = []
+        for piece in among:
+            rows = self.generator[piece * m : (piece + 1) * m, hidden]
+            if not rows.any():
+                continue
+            more = np.concatenate([known, rows])
+            grown = rank if rank == len(hidden) else int(np.linalg.matrix_rank(more))
+            (needed if grown > rank else spare).append(piece)
+            known, rank = more, grown
+        return (*needed, *spare)
 
     @cached_property
     def _decoder(self) -> Decoder:

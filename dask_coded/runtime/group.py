@@ -28,7 +28,7 @@ class Lateness:
     multiplier : float
         A task is late once it has run `multiplier` times the median of its
         finished siblings. Siblings that agree closely lower this bound, though
-        never below 1.1 times the median; siblings that differ wildly raise it.
+        never below 1.05 times the median; siblings that differ wildly raise it.
     interval : float
         Seconds between two looks at the running tasks.
     min_task_runtime : float

@@ -395,7 +395,7 @@ class Machine:
         spare = book.group.late.spare
         late_tasks = [key for piece in missing for key in book.group.lanes[piece] if key in late]
         late_seconds = sum(self.cohorts.typical(self._cohort_of[key]) for key in late_tasks)
-        parity = book.usable_parity
+        parity = book.group.code.helpful(missing, book.usable_parity)
         lane_seconds = max((self._lane_seconds(book, t) for t in parity), default=0.0)
         if rescue(lane_seconds, late_seconds, len(missing), len(parity), spare) == "parity":
             wanted = parity_wanted(len(missing), spare, book.group.late.max_concurrent)

@@ -48,7 +48,7 @@ def _median(ordered: Sequence[float]) -> float:
 def late_after(durations: Sequence[float], unfinished: int, late: Lateness) -> float:
     """Return after how many seconds of running a task is late.
 
-    The bound lies between 1.1 and `late.multiplier` times the median of the
+    The bound lies between 1.05 and `late.multiplier` times the median of the
     finished siblings: the closer they agree, the sooner a deviation is a sign.
     Only siblings that differ wildly (busy machines) raise it further.
 
@@ -71,7 +71,7 @@ def late_after(durations: Sequence[float], unfinished: int, late: Lateness) -> f
         return math.inf
     median = _median(durations)
     spread = _median(sorted(abs(seconds - median) for seconds in durations))
-    slack = min(max(6.0 * spread, 0.1 * median), max((late.multiplier - 1.0) * median, 3.0 * spread))
+    slack = min(max(6.0 * spread, 0.05 * median), max((late.multiplier - 1.0) * median, 3.0 * spread))
     return max(median + slack, late.min_task_runtime) + CLOCK_SLACK
 
 

@@ -93,6 +93,7 @@ class _Delay(WorkerPlugin):  # type: ignore[misc]
         self.seed = seed
         self.tasks = tasks
         self.drawn: list[Draw] = []
+        self.over = False
 
     def setup(self, worker: Worker) -> None:
         """Begin: each worker draws from a stream of its own, known by the worker's name."""
@@ -102,7 +103,8 @@ class _Delay(WorkerPlugin):  # type: ignore[misc]
         worker.executors["default"] = DelayingThreadPoolExecutor(worker.executors["default"], worker, self)
 
     def teardown(self, worker: Worker) -> None:
-        """End; delays that were added later stay."""
+        """End, sleeping tasks included; delays that were added later stay."""
+        self.over = True
         outer, found = None, worker.executors["default"]
         while isinstance(found, DelayingThreadPoolExecutor) and found.delay is not self:
             outer, found = found, found.inner
@@ -130,18 +132,17 @@ class _Delay(WorkerPlugin):  # type: ignore[misc]
             return result
         own = result["stop"] - result["start"]
         began = monotonic()
-        pause(factor * self.unit if self.unit is not None else max(0.0, factor - 1.0) * own)
+        self._sleep(factor * self.unit if self.unit is not None else max(0.0, factor - 1.0) * own)
         result["stop"] += monotonic() - began
         return result
 
-
-def pause(seconds: float) -> None:
-    """Sleep; time in which the process is stopped does not count."""
-    while seconds > 0:
-        began = monotonic()
-        sleep(min(seconds, SLICE))
-        passed = monotonic() - began
-        seconds -= passed if passed < 4 * SLICE else SLICE
+    def _sleep(self, seconds: float) -> None:
+        """Sleep; time in which the process is stopped does not count."""
+        while seconds > 0 and not self.over:
+            began = monotonic()
+            sleep(min(seconds, SLICE))
+            passed = monotonic() - began
+            seconds -= passed if passed < 4 * SLICE else SLICE
 
 
 class Delays:
@@ -177,7 +178,8 @@ def delays(
     stream of random numbers, which depends on `seed` and the worker's name only:
     coded and plain runs meet the same faults. Aliases are not counted, since
     they do no work. The added time is slept, so more workers than cores can be
-    simulated; it counts as the task's own in all of Dask's statistics.
+    simulated; it counts as the task's own in all of Dask's statistics. Tasks that
+    still sleep when the context ends wake up.
 
     Parameters
     ----------

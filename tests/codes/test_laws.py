@@ -44,6 +44,20 @@ def test_decodable_grows_with_what_is_finished(code: Code, data: st.DataObject) 
 
 
 @every_code
+@given(data=st.data())
+@few
+def test_pieces_that_are_not_helpful_add_nothing(code: Code, data: st.DataObject) -> None:
+    own = set(code.systematic) - {-1}
+    if len(own) < code.k:
+        return  # `helpful` is asked of codes whose blocks are all pieces
+    missing = data.draw(st.sets(st.sampled_from(sorted(own)), min_size=1))
+    helpful = code.helpful(missing, code.parity)
+    assert len(set(helpful)) == len(helpful) and set(helpful) <= set(code.parity)
+    left = own - missing
+    assert code.decodable(left | set(helpful)) == code.decodable(left | set(code.parity))
+
+
+@every_code
 def test_fewer_pieces_than_blocks_never_give_all(code: Code) -> None:
     needed = np.linalg.matrix_rank(code.target) // code.sub_blocks
     for first in range(code.n):

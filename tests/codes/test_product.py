@@ -105,3 +105,13 @@ def test_kron_of_local_codes() -> None:
 def test_arguments_are_checked(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         product(**arguments)
+
+
+def test_only_the_row_and_the_column_of_a_missing_block_help() -> None:
+    made = product(3, 3)
+    labels = {
+        piece: tuple(map(tuple, np.argwhere(made.generator[piece].reshape(3, 3)))) for piece in made.parity
+    }
+    found = made.helpful({4}, made.parity)
+    assert all((1, 1) in labels[piece] for piece in found)
+    assert len(found) == 3, "its row's, its column's, and that of all"

@@ -15,6 +15,12 @@ def test_any_copy_serves_unchanged() -> None:
     assert made.plan({0, 1, 3, 4}, 2) is None
 
 
+def test_only_copies_of_missing_blocks_help() -> None:
+    made = replication(3, copies=3)
+    assert made.helpful({2}, made.parity) == (5, 8)
+    assert made.helpful({0, 2}, made.parity) == (3, 5, 6, 8), "one copy of each before second ones"
+
+
 def test_a_single_copy_is_no_redundancy() -> None:
     assert replication(3, copies=1).parity == ()
 

@@ -109,6 +109,12 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
     assert [what for _, what, _ in driver.machine.story("g")][-3:] == ["decode", "decoded", "closed"]
 
 
+def test_late_block_is_answered_by_its_own_copy(driver):
+    group = make_group(codes.replication(4, 2))
+    add(driver, group, done=(0, 1, 3))
+    assert driver.tick(running=[(group.pieces[2], "w2", 1.3)]) == [do.Launch(group, group.pieces[6:7])]
+
+
 def test_own_piece_wins_when_it_comes_before_parity(driver):
     group = make_group(codes.parity(4, 2))
     add(driver, group, done=(0, 1, 2))

@@ -54,6 +54,11 @@ def test_delays_are_slept_counted_and_reproducible(cluster) -> None:
     with testing.delays(client, testing.Constant(), unit=9.0, tasks=lambda name: name == "busy") as delays:
         assert client.submit(twice, 2).result() == 4
         assert delays.drawn() == []
+    with testing.delays(client, testing.Constant(), unit=60.0):
+        future = client.submit(twice, 4)
+        time.sleep(0.3)
+        assert not future.done()
+    assert future.result(timeout=10) == 8, "tasks that sleep wake up in the end"
     first, again, other = (drawn_factors(client, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert [len(factors) for factors in first.values()] == [10, 10]

@@ -17,6 +17,7 @@ from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin.edges import forgettable, replace_dependencies, unneeded
 from dask_coded.runtime.scheduler_plugin.looks import Looks
+from dask_coded.runtime.scheduler_plugin.placement import Placement
 from dask_coded.runtime.tasks import decode_task, own_task
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Hands:
         self.looks = looks
         self.related = related
         self.in_use = in_use
+        self.placement = Placement(scheduler)
         #: Tasks held only until their worker is through with them.
         self.lingering: set[Hashable] = set()
         #: Respecifications that wait for a task to be released.
@@ -184,6 +186,7 @@ class Hands:
             if ts.state == "released" and ts.priority:
                 order = ts.priority[2] + EAGER_DELAY if group.launch == "eager" else -1
                 ts.priority = (ts.priority[0], ts.priority[1], order)
+        self.placement.place(group, keys)
         self.want((*keys, *self._inputs(group, lanes)))
         self.transitions({ts.key: "waiting" for ts in self.states(keys) if ts.state == "released"})
 
@@ -236,6 +239,7 @@ class Hands:
     def close(self, group: Group) -> None:
         """Restore edges, then let everything of the group go."""
         self.restore(group)
+        self.placement.forget(group.pieces)
         lanes = [key for lane in group.lanes for key in lane]
         shared = [key for key in group.inputs if not self.in_use(key)]
         self.let_go((*group.targets, *group.pieces, *shared), lanes)

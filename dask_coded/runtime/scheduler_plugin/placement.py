@@ -1,0 +1,76 @@
+"""Where redundant tasks should run: beside the work that they back up, not behind it.
+
+Left to itself the scheduler sends a task to a worker that holds its input. For
+the tasks that encode a block of a late worker that is the late worker, and for
+eager parity it is a worker that is busy with a piece of its own. So they get
+loose restrictions to workers with a free thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable
+from typing import TYPE_CHECKING
+
+from dask_coded.runtime.group import Group
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler, TaskState, WorkerState
+
+__all__ = ["Placement"]
+
+
+class Placement:
+    """Chooses workers for parity lanes and remembers how many each was given."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.where: dict[Hashable, str] = {}
+
+    def place(self, group: Group, pieces: Collection[Hashable]) -> None:
+        """Restrict what the parity `pieces` need, loosely, to workers that are free for it."""
+        avoided = self._busy_with_own(group) if group.launch == "late" else set()
+        healthy = [ws for ws in self.scheduler.running if ws.address not in avoided]
+        given = Counter(self.where.values())
+        free = {ws: ws.nthreads - len(ws.processing) - given[ws.address] for ws in healthy}
+        allowed = [ws for ws in healthy if free[ws] > 0] or (healthy if avoided else [])
+        if not allowed:
+            return
+        for lane, piece in zip(group.lanes, group.pieces, strict=True):
+            if piece not in pieces:
+                continue
+            tasks = self._states(lane)
+            encodes = [dts for ts in tasks for dts in ts.dependencies if dts.key in group.inputs]
+            best = max(allowed, key=lambda ws: (free[ws], _held(ws, encodes), ws.address))
+            if free[best] > 0:
+                free[best] -= 1
+                self.where[piece] = best.address
+                _restrict((*tasks, *encodes), {best.address})
+        _restrict(self._states(group.inputs), {ws.address for ws in allowed})
+
+    def forget(self, pieces: Iterable[Hashable]) -> None:
+        """These pieces are no longer under way."""
+        for piece in pieces:
+            self.where.pop(piece, None)
+
+    def _states(self, keys: Iterable[Hashable]) -> list[TaskState]:
+        tasks = self.scheduler.tasks
+        return [tasks[key] for key in keys if key in tasks]
+
+    def _busy_with_own(self, group: Group) -> set[str]:
+        own = [key for piece in group.code.systematic for key in group.lanes[piece]]
+        return {ts.processing_on.address for ts in self._states(own) if ts.processing_on}
+
+
+def _restrict(tasks: Iterable[TaskState], addresses: set[str]) -> None:
+    """Prefer these workers for tasks that have not begun; what the user asked for stands."""
+    for ts in tasks:
+        if ts.state in ("released", "waiting") and not ts.worker_restrictions and not ts.host_restrictions:
+            ts.worker_restrictions = set(addresses)
+            ts.loose_restrictions = True
+
+
+def _held(ws: WorkerState, encodes: Iterable[TaskState]) -> int:
+    """Return how many bytes of what the encode tasks read the worker holds."""
+    blocks = {dts for ts in encodes for dts in ts.dependencies}
+    return sum(dts.get_nbytes() for dts in blocks if ws in (dts.who_has or ()))
