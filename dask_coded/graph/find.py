@@ -134,8 +134,10 @@ class Product:
                     continue
                 lengths = operand.blocks.chunks[axis]
                 target_axis = self.symbols.index(symbol)
+                if self.blocks.chunks[target_axis] != lengths:
+                    continue
                 rows = tuple(row for row in sorted(self.wanted[target_axis]) if lengths[row])
-                if self.blocks.chunks[target_axis] == lengths and len(rows) >= 2:
+                if len(rows) >= 2:
                     found.append(CodedAxis(which, axis, target_axis, lengths, rows))
         return tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 
 from dask_coded import codes
@@ -109,7 +109,7 @@ def _code(k: int, r: int, length: int, settings: Settings) -> Code:
 
 
 # One object for equal codes, so that the scheduler keeps one decoder's plans.
-_parity = lru_cache(codes.parity)
+_parity = lru_cache(partial(codes.parity, alternating=True))
 _product = lru_cache(codes.product)
 _replication = lru_cache(codes.replication)
 

@@ -178,8 +178,9 @@ def decode_block(
     Raises
     ------
     DecodeRefused
-        If the estimated error exceeds `tolerance`, if a value is not finite, or
-        if a weight for integers is not -1, 0 or 1.
+        If the estimated error exceeds `tolerance`, if a value is not finite, if
+        a weight for integers is not -1, 0 or 1, or if a piece that is no parity
+        has another dtype than the wanted block.
     """
     result = np.dtype(dtype)
     work = parity_dtype(result, result)
@@ -192,6 +193,7 @@ def decode_block(
     except OverflowError as problem:
         raise DecodeRefused(str(problem)) from problem
     _check_pieces(groups, own, shape, length)
+    _check_dtypes(pieces, own, result)
     estimate = ErrorEstimate(work, result, by_row) if work.kind in "fc" else None
     block = _decode_rows(weights, groups, shape, back, estimate)
     bound = _accept(estimate, amplification, tolerance)
@@ -266,6 +268,13 @@ def _check_pieces(groups: RowGroups, own: Sequence[int], shape: tuple[int, ...],
     for i, piece in zip(own, groups.blocks, strict=True):
         if i < 0 and piece.shape[axis] != length:
             raise ValueError(f"a parity piece has {piece.shape[axis]} rows instead of {length}")
+
+
+def _check_dtypes(pieces: Sequence[Block], own: Sequence[int], result: np.dtype[Any]) -> None:
+    """Refuse blocks that are not what was announced: parity may have wrapped or rounded elsewhere."""
+    for i, piece in zip(own, pieces, strict=True):
+        if i >= 0 and piece.dtype.newbyteorder("=") != result.newbyteorder("="):
+            raise DecodeRefused(f"a piece has dtype {piece.dtype}, but {result} was announced")
 
 
 def _back_factors(

@@ -7,12 +7,14 @@ every block passes once:
     other weights, or scaled rows     tiles of all blocks -> buffer (k, tile)
                                       weights (m, k) @ buffer -> result tiles
 
-No temporary is larger than the buffer.
+Long sums of the second kind are halved and their halves added, so that k terms
+round log k times and not k times. No temporary is larger than the buffer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, log2
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +31,8 @@ Block = NDArray[Any]
 _RESULT_TILE = 1 << 20  # where only a tile of the result must stay in cache
 _ALL_TILES = 1 << 21, 1 << 20  # where the tiles of all blocks must, for one result and for several
 _LEAST_TILE = 1 << 14  # below this calls cost more than arithmetic
+
+_LONGEST_SUM = 8  # terms summed in one go; the sums of longer ones are added in pairs, to round less
 
 
 class Watch(Protocol):
@@ -181,7 +185,9 @@ def mix(
     scaled = not integer and any(factor is not None for factor in factors)
     adds = integer or (not scaled and bool(np.isin(weights, (-1, 0, 1)).all()))
     size = _tile_bytes(weights, alone=adds and watch is None) // out.dtype.itemsize
-    buffer = np.empty((len(blocks), 0 if adds else min(size, blocks[0].size)), out.dtype, like=out)
+    width = 0 if adds else min(size, blocks[0].size)
+    buffer = np.empty((len(blocks), width), out.dtype, like=out)
+    spare = np.empty((_halvings(weights), len(weights), width), out.dtype, like=out)
     terms = [_terms(row) for row in weights] if adds else []
     with np.errstate(all="ignore"):
         for index in tiles(blocks[0].shape, size):
@@ -192,7 +198,7 @@ def mix(
                     _add_up(row, sources, result)
             else:
                 sources = _gather(sources, buffer, factors, index[axis], axis)
-                _multiply(weights, buffer[:, : sources[0].size], results)
+                _multiply(weights, buffer[:, : sources[0].size], results, spare)
             if watch is not None:
                 watch(index[axis], axis, sources, results)
 
@@ -223,41 +229,61 @@ def _gather(
 
 
 def _terms(row: Block) -> list[tuple[int, Any]]:
-    """Return (position, weight) of the weights that are not zero, ones first."""
+    """Return (position, weight) of the weights that are not zero, from the first one on and then around.
+
+    Signs that alternate go on to alternate, which keeps the sums small on the way.
+    """
     terms = [(int(j), row[j]) for j in np.flatnonzero(row)]
-    return sorted(terms, key=lambda term: bool(term[1] != 1))
+    first = next((place for place, (_, weight) in enumerate(terms) if weight == 1), 0)
+    return terms[first:] + terms[:first]
 
 
 def _add_up(terms: list[tuple[int, Any]], sources: Sequence[Block], result: Block) -> None:
     """``result = sum of weight * source`` with one pass per term, no products by 1 or -1."""
     how: dict[str, Any] = {"out": result, "dtype": result.dtype, "casting": "unsafe"}
-    minus = np.array(-1).astype(result.dtype)
-    first = 1
-    if len(terms) > 1 and terms[1][1] == 1:
-        np.add(sources[terms[0][0]], sources[terms[1][0]], **how)
-        first = 2
-    elif terms:
-        np.multiply(sources[terms[0][0]], terms[0][1], **how)
-    else:
+    if not terms:
         result[...] = 0
-    for j, weight in terms[first:]:
+        return
+    minus = np.array(-1).astype(result.dtype)
+    (j, weight), *rest = terms
+    sofar = sources[j]
+    if weight != 1 or not rest or rest[0][1] not in (1, minus):
+        sofar = np.multiply(sofar, weight, **how)
+    for j, weight in rest:
         if weight == 1:
-            np.add(result, sources[j], **how)
+            sofar = np.add(sofar, sources[j], **how)
         elif weight == minus:
-            np.subtract(result, sources[j], **how)
+            sofar = np.subtract(sofar, sources[j], **how)
         else:
             product = np.multiply(sources[j], weight, dtype=result.dtype, casting="unsafe")
-            np.add(result, product, out=result)
+            sofar = np.add(sofar, product, out=result)
 
 
-def _multiply(weights: Block, lines: Block, results: Block) -> None:
+def _halvings(weights: Block) -> int:
+    """Return how often sums are halved until none is longer than `_LONGEST_SUM`."""
+    longest = int(np.count_nonzero(weights, axis=1).max(initial=1))
+    return max(0, ceil(log2(longest / _LONGEST_SUM)))
+
+
+def _multiply(weights: Block, lines: Block, results: Block, spare: Block) -> None:
     """``results = weights @ lines``, straight into the result where it lies in one piece."""
     straight = results[0].flags.c_contiguous
     shape = len(results), lines.shape[1]
     flat = results.reshape(shape) if straight else np.empty_like(lines, shape=shape)
-    target = flat
+    target, spare = flat, spare[..., : shape[1]]
     if lines.dtype.kind == "c" and weights.dtype.kind != "c":
-        lines, target = lines.view(weights.dtype), flat.view(weights.dtype)
-    np.matmul(weights, lines, out=target)
+        lines, target, spare = (each.view(weights.dtype) for each in (lines, flat, spare))
+    _matmul_by_halves(weights, lines, target, spare)
     if not straight:
         results[...] = flat.reshape(results.shape)
+
+
+def _matmul_by_halves(weights: Block, lines: Block, out: Block, spare: Block) -> None:
+    """``out = weights @ lines``, halved as often as there is space to spare."""
+    if not len(spare) or len(lines) < 2:
+        np.matmul(weights, lines, out=out)
+        return
+    half = len(lines) // 2
+    _matmul_by_halves(weights[:, :half], lines[:half], out, spare[1:])
+    _matmul_by_halves(weights[:, half:], lines[half:], spare[0], spare[1:])
+    np.add(out, spare[0], out=out)

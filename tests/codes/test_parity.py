@@ -79,6 +79,17 @@ def test_first_parity_is_the_plain_sum(k: int, r: int) -> None:
     assert np.array_equal(code.coefficients(k), np.tile(np.eye(code.sub_blocks), k))
 
 
+@pytest.mark.parametrize(("k", "r"), [(2, 1), (5, 1), (2, 2), (4, 2), (8, 2), (16, 2), (8, 3), (16, 4)])
+def test_alternating_signs(k: int, r: int) -> None:
+    code, plain = parity(k, r, alternating=True), parity(k, r)
+    signs = np.repeat([(-1) ** block for block in range(k)], code.sub_blocks)
+    for piece in code.parity:
+        assert np.array_equal(code.coefficients(piece), plain.coefficients(piece) * signs)
+    assert worst_growth(code, r) == pytest.approx(worst_growth(plain, r), rel=1e-6)
+    decoding = code.plan(set(range(1, k + 1)), 0)
+    assert decoding is not None and set(np.unique(decoding.weights)) <= {-1, 0, 1}
+
+
 def test_tables_are_shortened() -> None:
     short, full = parity(6, 3), parity(8, 3)
     kept = rows(short, range(6))

@@ -16,7 +16,7 @@ def dense(shape: tuple[int, ...], chunks: object, dtype: str = "f8", seed: int =
     values = rng.standard_normal(shape)
     if np.dtype(dtype).kind == "c":
         values = values + 1j * rng.standard_normal(shape)
-    values *= (10.0 ** rng.integers(-1, 2, shape[0])).reshape(-1, *[1] * (len(shape) - 1))
+    values *= (2.0 ** rng.integers(-2, 3, shape[0])).reshape(-1, *[1] * (len(shape) - 1))
     return da.from_array(values.astype(dtype), chunks=chunks)
 
 

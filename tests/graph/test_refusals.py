@@ -54,7 +54,12 @@ LEFT_ALONE = {
     "datetime": (structured, "object"),
     "longdouble": (lambda: tall().astype("g") @ wide(), "longdouble"),
     "nan chunks": (nan_chunks, "unknown chunk sizes"),
+    "nan chunks on the right": (lambda: tall() @ wide()[:, wide()[0] > 0], "unknown chunk sizes"),
     "masked": (masked, "MaskedArray"),
+    "masked on the right": (
+        lambda: wide().T @ da.ma.masked_greater(tall()[:20].rechunk(5), 0),
+        "MaskedArray",
+    ),
     "sparse-like": (sparse_like, "Sparse"),
     "narrow integers": (narrow_integers, "wraps before the sum"),
     "three operands": (
@@ -62,6 +67,10 @@ LEFT_ALONE = {
         "",
     ),
     "one operand": (lambda: da.einsum("ij->ji", tall()), ""),
+    "one row in many blocks": (
+        lambda: dense((1, 20), ((0, 1), 5)) @ dense((20, 3), (5, 3)),
+        "two blocks",
+    ),
     "diagonal": (
         lambda: da.einsum("ii,jj->ij", wide()[:, :20].rechunk(5), wide()[:, :20].rechunk(5)),
         "two blocks",

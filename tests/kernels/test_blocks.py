@@ -251,6 +251,17 @@ def test_integers_decode_with_signs_only() -> None:
     assert decode_block([[-1.0]], [piece], [-1], **kwargs).tolist() == [-4, -6]
 
 
+@pytest.mark.parametrize(("announced", "actual"), [("i8", "i1"), ("f8", "f4"), ("f8", "i8"), ("f4", "f8")])
+def test_blocks_of_another_dtype_than_announced_are_refused(announced: str, actual: str) -> None:
+    """Parity would stand for other numbers: int8 wraps where int64 does not."""
+    kwargs: Any = {"axis": 0, "length": 2, "shape": (2, 1), "dtype": announced, "tolerance": 1}
+    parity, piece = np.full((2, 1), 300, announced), np.full((2, 1), 44, actual)
+    with pytest.raises(DecodeRefused, match=f"{piece.dtype}, but {parity.dtype} was announced"):
+        decode_block([[1, -1]], [parity, piece], [-1, 0], **kwargs)
+    swapped = piece.astype(parity.dtype.newbyteorder("S"))
+    assert decode_block([[1, -1]], [parity, swapped], [-1, 0], **kwargs).tolist() == [[256]] * 2
+
+
 def test_amplification_and_tolerance() -> None:
     kwargs: Any = {"axis": 0, "length": 2, "shape": (2, 1), "dtype": "f8", "with_bound": True}
     piece = np.ones((2, 1))

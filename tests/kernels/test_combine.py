@@ -135,3 +135,23 @@ def test_out_is_checked() -> None:
         combine([[1]], [np.ones(2)], out=np.empty(2))
     with pytest.raises(TypeError, match="out of dtype"):
         combine([[1]], [np.ones(2)], out=np.empty((1, 2), int))
+
+
+@pytest.mark.parametrize("k", [16, 256])
+def test_long_sums_round_little(k: int) -> None:
+    """Summed one after another, 256 positive terms lose twice as much."""
+    rng = np.random.default_rng(0)
+    blocks = [rng.random((64, 1000), "f4") for _ in range(k)]
+    weights = rng.uniform(0.5, 1, (1, k)).astype("f4")
+    exact = np.tensordot(weights[0].astype("f8"), np.stack(blocks), 1)
+    relative = (combine(weights, blocks)[0] - exact) / exact
+    assert np.sqrt(np.mean(relative**2)) < 0.45 * np.finfo("f4").eps
+
+
+def test_alternating_signs_keep_sums_small_on_the_way() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.random((8, 1000), "f4") for _ in range(64)]
+    for signs in (np.resize([1, -1], (1, 64)), np.resize([-1, 1], (1, 64))):
+        exact = np.tensordot(signs[0].astype("f8"), np.stack(blocks), 1)
+        error = combine(signs, blocks)[0] - exact
+        assert np.sqrt(np.mean(error**2)) < 5 * np.finfo("f4").eps
