@@ -288,14 +288,17 @@ class Hands:
         self.taken |= running
         ended = running & self.lingering
         self.lingering -= ended
-        lost = set()
+        lost, copies = set(), []
         for ts in list(ws.has_what):
             if len(ts.who_has or ()) > 1:
-                self.scheduler.request_remove_replicas(ws.address, [ts.key], stimulus_id=stimulus)
+                self.scheduler.remove_replica(ts, ws)
+                copies.append(ts.key)
             elif (
                 ts.run_spec is not None and not ts.actor and self.related(ts) and (ts.waiters or ts.who_wants)
             ):
                 lost.add(ts.key)
+        # Not "remove-replicas": a worker that wakes up with a task that reads one would close itself.
+        self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": copies, "stimulus_id": stimulus})
         for address in self.scheduler.workers:
             if address != ws.address:
                 message = {"op": "remove-worker", "worker": ws.address, "stimulus_id": stimulus}

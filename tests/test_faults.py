@@ -1,0 +1,173 @@
+"""Products on real worker processes that are really slowed, stopped and killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from threading import Timer
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from distributed import Client, wait
+
+import dask_coded as dc
+from dask_coded import testing
+
+WORKERS = 5
+UNIT = 0.3  # seconds of a block product
+
+
+def operands(waves: int = 2) -> tuple[da.Array, da.Array]:
+    """Return persisted operands: `waves` block rows for each worker."""
+    rng = da.random.default_rng(0)
+    rows = 40 * WORKERS * waves
+    a = rng.normal(size=(rows, 30), chunks=(40, 30)).persist()
+    b = rng.normal(size=(30, 20), chunks=(30, 20)).persist()
+    wait([a, b])
+    return a, b
+
+
+def is_product(name: str) -> bool:
+    return name.startswith(("matmul", "piece", "parity"))
+
+
+def last(client: Client) -> str:
+    return sorted(client.scheduler_info(n_workers=-1)["workers"])[-1]
+
+
+def delayed(client: Client) -> Any:
+    return testing.delays(client, testing.Constant(), unit=UNIT, tasks=is_product)
+
+
+def left_over(dask_scheduler: Any) -> dict[str, Any]:
+    """Return everything on the scheduler that is not there when it is idle."""
+    plugin = dask_scheduler.plugins["dask-coded"]
+    dask_scheduler.validate_state()
+    found = {
+        "tasks": sorted(map(str, dask_scheduler.tasks)),
+        "client": "dask-coded" in dask_scheduler.clients,
+        "books": list(plugin.machine.books),
+        "lingering": list(plugin.hands.lingering),
+        "held": [*plugin.machine.held, *plugin.hands.paused],
+        "placed": list(plugin.hands.placement.where),
+        "data": [ws.address for ws in dask_scheduler.workers.values() if ws.has_what],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def assert_nothing_left(client: Client, seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := client.run_on_scheduler(left_over)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+    deadline = time.monotonic() + 5
+    while (data := client.run(lambda dask_worker: list(dask_worker.data))) and time.monotonic() < deadline:
+        if not any(data.values()):
+            break
+        time.sleep(0.1)
+    assert not any(data.values())
+
+
+def product(
+    client: Client, during: Callable[[ExitStack], None], **settings: Any
+) -> tuple[float, dict[str, Any]]:
+    """Compute a coded product while something happens; check it, and return its seconds and the report."""
+    a, b = operands()
+    expected = a.compute() @ b.compute()
+    with delayed(client), ExitStack() as stack:
+        during(stack)
+        began = time.monotonic()
+        with dc.coded(parity=1, force=True, late={"silence": "1.5s"}, **settings):
+            c = (a @ b).compute()
+        seconds = time.monotonic() - began
+    np.testing.assert_allclose(c, expected, rtol=1e-10, atol=1e-10)
+    return seconds, dc.report(client).to_dict()
+
+
+def test_slow_frozen_and_killed_worker(cluster) -> None:
+    client = cluster(WORKERS)
+    undisturbed, figures = product(client, lambda stack: None)
+    assert figures["groups"] >= 2
+    assert figures["decoded"] == figures["rebuilt"] == figures["errors"] == 0
+
+    seconds, figures = product(
+        client, lambda stack: stack.enter_context(testing.slow(client, last(client), factor=10))
+    )
+    assert figures["decoded"] + figures["rerun"] >= 1
+    assert seconds < 10 * UNIT, "not as slow as its slowest worker"
+
+    def freeze_half_way(stack: ExitStack) -> None:
+        timer = Timer(0.5 * undisturbed, stack.enter_context, (testing.freeze(client, last(client)),))
+        stack.callback(timer.cancel)
+        timer.start()
+
+    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    product(client, freeze_half_way)
+    assert_nothing_left(client)
+    assert set(client.scheduler_info(n_workers=-1)["workers"]) == before, "the worker survived its sleep"
+
+    def kill_half_way(stack: ExitStack) -> None:
+        timer = Timer(0.5 * undisturbed, testing.kill, (client, last(client)))
+        stack.callback(timer.join)
+        timer.start()
+
+    _, figures = product(client, kill_half_way)
+    assert figures["errors"] == 0
+    client.wait_for_workers(WORKERS, timeout=30)
+    assert_nothing_left(client)
+
+
+def test_eager_parity_and_copies_with_a_slow_worker(cluster) -> None:
+    client = cluster(WORKERS)
+    for settings in ({"launch": "eager"}, {"code": "replication"}):
+        seconds, figures = product(
+            client, lambda stack: stack.enter_context(testing.slow(client, last(client), 10)), **settings
+        )
+        assert figures["errors"] == 0
+        assert seconds < 10 * UNIT
+    assert_nothing_left(client)
+
+
+def future_of(client: Client) -> Any:
+    a, b = operands()
+    with dc.coded(parity=1, force=True):
+        return client.compute(a @ b)
+
+
+def test_nothing_is_left_after_cancelling_leaving_restarting_and_retiring(cluster) -> None:
+    client = cluster(WORKERS)
+    dc.install(client)
+
+    with delayed(client), testing.slow(client, last(client), 10):
+        future = future_of(client)
+        time.sleep(2 * UNIT)
+        future.cancel()
+        del future
+    assert_nothing_left(client)
+
+    with delayed(client), testing.slow(client, last(client), 10):
+        with Client(client.scheduler.address, set_as_default=True) as other:
+            future = future_of(other)
+            time.sleep(2 * UNIT)
+            del future
+    client.as_current()
+    assert_nothing_left(client)
+
+    with delayed(client):
+        future = future_of(client)
+        time.sleep(2 * UNIT)
+        client.retire_workers([last(client)])
+        client.cluster.scale(WORKERS + 1)
+        assert future.result().shape == (40 * WORKERS * 2, 20)
+        del future
+    assert_nothing_left(client)
+
+    with delayed(client):
+        future = future_of(client)
+        time.sleep(2 * UNIT)
+        client.restart()
+        del future
+    assert_nothing_left(client)
+    assert product(client, lambda stack: None)[1]["errors"] == 0
