@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import warnings
 from typing import Any
 
 import dask.array as da
 import dask.config
 from dask.array.optimization import optimize as plain_optimize
 from dask.highlevelgraph import HighLevelGraph
+from distributed import get_worker
 
 from dask_coded.codes import Code
 from dask_coded.config import settings_from_config
+from dask_coded.errors import CodedWarning
+from dask_coded.graph.alone import Alone
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
@@ -27,7 +31,8 @@ class OnScheduler:
     """The array optimizer that `coded` puts into dask's configuration.
 
     Dask pickles it with the graph and calls it on the scheduler. Called where it
-    was made, or where no plugin runs, it does what plain Dask does.
+    was made, where no plugin runs, or in a task (workers inherit the
+    configuration of the process that starts them), it does what plain Dask does.
     """
 
     def __init__(self, settings: Settings, shipped: bool = False) -> None:
@@ -48,7 +53,7 @@ class OnScheduler:
 
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Return the graph, rewritten where that is safe and worth it."""
-        if not self.shipped:
+        if not self.shipped or _inside_task():
             return plain_optimize(dsk, keys, **kwargs)
         workers = CodedPlugin.workers_here()
         if not workers:
@@ -59,6 +64,14 @@ class OnScheduler:
         except Exception:
             logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")
             return plain_optimize(dsk, keys, **kwargs)
+
+
+def _inside_task() -> bool:
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
 
 
 class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
@@ -127,16 +140,21 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
         super().__init__({"array_optimize": OnScheduler(chosen), "distributed.client.preload": preloads})
 
 
-def matmul(a: Any, b: Any, code: Code | None = None, **settings: Any) -> da.Array:
+def matmul(a: Any, b: Any, code: Code | str | None = None, **settings: Any) -> da.Array:
     """Return the product of two arrays, coded whatever its cost and context.
+
+    Only this product is coded, and `a` and `b` stay lazy: what they are made of
+    is coded or not as `coded` says when the result is computed. With an
+    asynchronous client, ``await install(client)`` first.
 
     Parameters
     ----------
     a, b : array-like
         As for `dask.array.matmul`.
-    code : Code, optional
+    code : Code or str, optional
         From `dask_coded.codes`; its number of systematic pieces must equal the
-        number of blocks along the coded axis. Chosen from `settings` by default.
+        number of blocks along the coded axis. A name, or nothing, is taken as by
+        `coded`.
     **settings
         As for `coded`.
 
@@ -150,15 +168,40 @@ def matmul(a: Any, b: Any, code: Code | None = None, **settings: Any) -> da.Arra
     ------
     ValueError, TypeError
         The code does not fit the blocks, or a setting is out of range.
+
+    Warns
+    -----
+    CodedWarning
+        The product cannot be coded: blocks of a kind that has no parity, or a
+        single block.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dask_coded as dc
+    >>> x = da.ones((40, 20), chunks=10)
+    >>> y = dc.matmul(x, x.T, code=dc.codes.parity(4, 1))
+    >>> float(y[0, 0])
+    20.0
     """
+    explicit = code if isinstance(code, Code) else None
+    if code is not None and explicit is None:
+        settings["code"] = code
+    chosen = settings_from_config({**settings, "force": True})
+    a, b = da.asanyarray(a), da.asanyarray(b)
     product = da.matmul(a, b)
-    chosen = dataclasses.replace(settings_from_config({**settings, "force": True}), explicit=code)
     client = current_client()
-    if client is None:
+    if client is None and explicit is None:
         return product
-    install(client)
-    workers = len(client.scheduler_info()["workers"])
-    optimizer = CodedOptimizer(dataclasses.replace(chosen, workers=workers))
-    graph = optimizer(product.__dask_graph__(), product.__dask_keys__())
-    layer = HighLevelGraph.from_collections(product.name, dict(graph), dependencies=())
-    return da.Array(layer, product.name, product.chunks, meta=product._meta)
+    workers = None if client is None else client.scheduler_info(n_workers=0)["n_workers"]
+    chosen = dataclasses.replace(chosen, explicit=explicit, workers=workers)
+    alone = Alone.of(product.dask, product.name, {a.name, b.name})
+    reason = alone.refusal(chosen)
+    if reason is not None:
+        warnings.warn(f"{product!r} is not coded: {reason}", CodedWarning, stacklevel=2)
+    if reason is not None or client is None:
+        return product
+    if not client.asynchronous:
+        install(client)
+    graph = HighLevelGraph.from_collections(product.name, alone.tasks(chosen), dependencies=[a, b])
+    return da.Array(graph, product.name, product.chunks, meta=product._meta)

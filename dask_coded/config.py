@@ -60,7 +60,7 @@ def _parity(value: object) -> int | tuple[int, int]:
 def _seconds(name: str, value: object) -> float:
     try:
         seconds = parse_timedelta(value, default="seconds")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:
         raise _refuse(name, value, "give seconds or a text such as '100ms'") from error
     return _number(name, seconds, 0.0)
 
@@ -78,24 +78,26 @@ def _lateness(found: Mapping[str, Any]) -> Lateness:
 
 
 def _merge(given: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {**DEFAULTS["coded"], **_plain(dask.config.get("coded", default={}))}
-    late = {**DEFAULTS["coded"]["late"], **_plain(found["late"])}
-    for name, value in _plain(given).items():
-        if name not in found:
-            raise TypeError(f"coded() has no argument {name!r}; choose from {', '.join(sorted(found))}")
-        found[name] = value
-    if not isinstance(found["late"], Mapping):
-        raise _refuse("late", found["late"], "give a mapping such as {'multiplier': 1.2}")
-    for name, value in _plain(found["late"]).items():
-        if name not in late:
-            raise _refuse("late", name, f"choose from {', '.join(sorted(late))}")
-        late[name] = value
-    found["late"] = late
-    return found
+    """Return the defaults, overridden by dask's configuration, overridden by `given`."""
+    found = dict(DEFAULTS["coded"])
+    late = dict(found["late"])
+    for names in (dask.config.get("coded", default={}), given):
+        fresh = _known("coded", names, found, "{'parity': 2}")
+        late |= _known("late", fresh.pop("late", {}), late, "{'multiplier': 1.2}")
+        found |= fresh
+    return {**found, "late": late}
 
 
-def _plain(names: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace("_", "-"): value for name, value in names.items()}
+def _known(where: str, names: object, known: Mapping[str, Any], example: str) -> dict[str, Any]:
+    if not isinstance(names, Mapping):
+        raise _refuse(where, names, f"give a mapping such as {example}")
+    plain = {str(name).replace("_", "-"): value for name, value in names.items()}
+    for name, value in plain.items():
+        if name not in known:
+            what = name if where == "coded" else f"{where}.{name}"
+            choices = ", ".join(sorted(known))
+            raise TypeError(f"coded: {what}={value!r} is not a setting; choose from {choices}")
+    return plain
 
 
 def settings_from_config(given: Mapping[str, Any]) -> Settings:
@@ -106,11 +108,11 @@ def settings_from_config(given: Mapping[str, Any]) -> Settings:
     ValueError
         A value is out of range; the message names it and the remedy.
     TypeError
-        A name in `given` is unknown.
+        A name is unknown, in `given` or in the configuration.
     """
     found = _merge(given)
     for name, choices in CHOICES.items():
-        if found[name] not in choices:
+        if not isinstance(found[name], str) or found[name] not in choices:
             raise _refuse(name, found[name], f"choose from {', '.join(choices)}")
     for name in SWITCHES:
         if not isinstance(found[name], bool):

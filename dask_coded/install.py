@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Awaitable
 from typing import Any
 
@@ -13,8 +12,6 @@ from dask_coded.report import Report
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 
 __all__ = ["current_client", "dask_setup", "install", "report", "uninstall"]
-
-_installed: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
 def current_client() -> Client | None:
@@ -42,7 +39,6 @@ async def _install(client: Client) -> None:
             f"the scheduler cannot import {error.name!r}; "
             "install dask_coded where the scheduler and the workers run"
         ) from error
-    _installed.add(client)
 
 
 def install(client: Client | None = None) -> Awaitable[None] | None:
@@ -72,7 +68,6 @@ def install(client: Client | None = None) -> Awaitable[None] | None:
 def uninstall(client: Client | None = None) -> Any:
     """Remove the plugin; running computations go on as plain Dask's."""
     found = _client(client)
-    _installed.discard(found)
     return found.sync(_ask, found, "coded_uninstall")
 
 
