@@ -33,6 +33,11 @@ class Run:
     moved: int = 0
 
 
+def is_product(name: str) -> bool:
+    """Tell the block products from what is around them."""
+    return name.startswith(("matmul", "piece", "parity"))
+
+
 def machine() -> dict[str, str]:
     """Return what the figures were measured on."""
     names = ("dask", "distributed", "numpy")

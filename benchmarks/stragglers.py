@@ -111,11 +111,6 @@ SCENARIOS = {
 }
 
 
-def is_product(name: str) -> bool:
-    """Tell the block products from what is around them."""
-    return name.startswith(("matmul", "piece", "parity"))
-
-
 @dataclass(frozen=True)
 class Setting:
     """How large the runs are."""
@@ -143,7 +138,7 @@ def once(client: Client, setting: Setting, strategy: Strategy, scenario: Scenari
     client.replicate(futures_of(b))
     expected = a_here @ b_here
     unit = setting.unit * setting.workers / strategy.blocks
-    delays = testing.delays(client, scenario.model, unit=unit, seed=seed, tasks=is_product)
+    delays = testing.delays(client, scenario.model, unit=unit, seed=seed, tasks=harness.is_product)
     found: list[np.ndarray] = []
 
     def job() -> None:

@@ -110,12 +110,15 @@ class Ticked(Event):
         Workers without a sign of life for too long.
     recovered : tuple of str
         Workers held back earlier that are idle and answering again.
+    occupied : tuple of str
+        Workers whose threads all run what the scheduler has dropped, while ours wait there.
     """
 
     running: Mapping[Hashable, Running] = field(default_factory=dict)
     threads: Mapping[str, int] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
     recovered: tuple[str, ...] = ()
+    occupied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

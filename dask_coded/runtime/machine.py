@@ -140,10 +140,13 @@ class Machine:
 
     def _add_again(self, book: Book, event: ev.GroupAdded) -> list[do.Instruction]:
         """Targets that were forgotten are asked for once more."""
-        back = book.gone.intersection(event.targets if event.targets is not None else book.gone)
+        idle = book.gone | book.done.keys()
+        back = idle.intersection(event.targets if event.targets is not None else idle)
         if not back:
             return []
         book.gone -= back
+        for index in back:
+            book.done.pop(index, None)
         book.open = True
         self._note(book, event.now, "added again", book.group.name)
         return [do.Hold(book.kept)]
@@ -301,6 +304,10 @@ class Machine:
                 self.held[worker] = True
                 found.append(do.HoldWorker(worker, True, "no sign of life"))
                 self.counters.workers_held += 1
+        for worker in event.occupied:
+            reason = "every thread runs a task that was dropped"
+            again = [do.HoldWorker(worker, False, reason)] if worker in self.held else []
+            found += again or self._hold(worker, event, reason) or []
         awaited = {key: look for key, look in event.running.items() if not look.overtaken}
         late = self.cohorts.late(awaited, self.lateness)
         found += self._hold_late_workers(event, late)

@@ -237,6 +237,16 @@ def test_siblings_that_differ_wildly_make_late_later(driver):
     assert driver.tick(running=[(group.pieces[6], "w6", 5.0)]) != []
 
 
+def test_worker_whose_threads_run_dropped_tasks_is_held(driver):
+    add(driver, make_group(codes.parity(4, 1)))
+    reason = "every thread runs a task that was dropped"
+    occupied = ev.Ticked(driver.now, {}, WORKERS, occupied=("w2",))
+    assert driver.machine.handle(occupied) == [do.HoldWorker("w2", False, reason)]
+    assert driver.machine.handle(occupied) == [do.HoldWorker("w2", False, reason)], "more was queued there"
+    assert driver.machine.counters.workers_held == 1
+    assert driver.tick(recovered=["w2"]) == [do.FreeWorker("w2")]
+
+
 def test_silent_worker_is_held_and_freed(driver):
     group = make_group(codes.parity(4, 1))
     add(driver, group)

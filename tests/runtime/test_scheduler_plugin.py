@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import time
+from time import sleep, time
 
 import pytest
 from distributed import Nanny
@@ -97,6 +97,19 @@ async def test_stage_after_a_straggler_does_not_queue_behind_it(c, s, *workers):
     value, seconds = await compute(c, "second", seconds=0.2)
     assert value == answer(4)
     assert seconds < 1.5
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_work_does_not_queue_behind_a_cancelled_task(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    stuck = c.submit(sleep, 4.0, workers=[workers[0].address])
+    await asyncio.sleep(0.3)
+    await stuck.cancel()
+    value, seconds = await compute(c, "cancelled", k=8, seconds=0.2)
+    assert value == answer(8)
+    assert seconds < 3.0
+    assert plugin.counters.workers_held == 1
     await nothing_left(s, plugin)
 
 

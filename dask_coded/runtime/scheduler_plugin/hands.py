@@ -16,7 +16,7 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin.edges import forgettable, replace_dependencies, unneeded
-from dask_coded.runtime.scheduler_plugin.looks import Looks
+from dask_coded.runtime.scheduler_plugin.looks import Looks, dropped, is_occupied
 from dask_coded.runtime.scheduler_plugin.placement import Placement
 from dask_coded.runtime.tasks import decode_task, own_task
 
@@ -266,6 +266,8 @@ class Hands:
             self.paused[address] = time()
             self.scheduler.log_event(address, {"action": "dask-coded-hold", "reason": reason})
             self.scheduler.handle_worker_status_change("paused", ws, f"dask-coded-hold-{time()}")
+        if is_occupied(ws):
+            self.robbed.add(address)
         if frozen:
             self._strip(ws)
         else:
@@ -336,7 +338,7 @@ class Hands:
                 found.append(address)
             elif address not in self.robbed and not self._is_stuck(ws, since):
                 found.append(address)
-            elif ws.last_seen > since + 1.0 and not ws.metrics.get("task_counts", {}).get("executing", 0):
+            elif ws.last_seen > since + 1.0 and not ws.executing and not dropped(ws):
                 found.append(address)
         return tuple(found)
 

@@ -14,7 +14,7 @@ from dask_coded.runtime.events import Running
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["Looks"]
+__all__ = ["Looks", "dropped", "is_occupied"]
 
 #: A heartbeat tells what ran a moment before it arrived.
 HEARTBEAT_AGE = 0.15
@@ -66,7 +66,7 @@ class Looks:
         tasks = [ts for ts in ws.processing if ts not in ws.long_running]
         confirmed = [ts for ts in tasks if ts in ws.executing]
         free = ws.nthreads - len(confirmed)
-        if free <= 0:
+        if free <= 0 or is_occupied(ws):
             return confirmed
         others = [ts for ts in tasks if ts not in ws.executing]
         return confirmed + heapq.nsmallest(free, others, key=attrgetter("priority"))
@@ -95,6 +95,18 @@ class Looks:
                     found[ts.key] = Running(ws.address, now - since, name, ts.key in overtaken)
         return found
 
+    def occupied(self, cohort: Callable[[Any], str | None]) -> tuple[str, ...]:
+        """Return the workers on which tasks of ours wait behind what the scheduler has dropped.
+
+        A thread that runs a cancelled task cannot be stopped, and the scheduler
+        takes it for free. Heartbeats tell: tasks are ready to run, but do not.
+        """
+        return tuple(
+            ws.address
+            for ws in self.scheduler.workers.values()
+            if is_occupied(ws) and any(cohort(ts) is not None for ts in ws.processing)
+        )
+
     def silent(self, now: float, seconds: float) -> tuple[str, ...]:
         """Return the workers that gave no sign of life for too long."""
         bound = max(seconds, 4 * heartbeat_interval(len(self.scheduler.workers)))
@@ -103,3 +115,16 @@ class Looks:
             for ws in self.scheduler.workers.values()
             if now - max(ws.last_seen, self.delivered.get(ws.address, 0.0)) > bound
         )
+
+
+def dropped(ws: WorkerState) -> int:
+    """Return how many tasks a worker executes (or fetches) that the scheduler has dropped."""
+    counts = ws.metrics.get("task_counts", {})
+    known = sum(ts in ws.processing for ts in ws.executing)
+    return int(counts.get("cancelled", 0) + max(0, counts.get("executing", 0) - known))
+
+
+def is_occupied(ws: WorkerState) -> bool:
+    """Tell whether every thread of a worker runs what was dropped, while tasks wait for one."""
+    waiting = ws.metrics.get("task_counts", {}).get("ready", 0)
+    return bool(ws.processing) and waiting > 0 and dropped(ws) >= ws.nthreads

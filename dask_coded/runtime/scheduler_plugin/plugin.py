@@ -18,6 +18,7 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
+from dask_coded.runtime.scheduler_plugin.edges import forgettable
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.snapshot import Counters
@@ -140,6 +141,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         for ts in self.hands.states(keys):
             if isinstance(ts.run_spec, Quorum):
                 quorums.setdefault(ts.run_spec.group.name, []).append(ts)
+        self._sweep_orphans(keys)
         if not quorums and not self.machine.books:
             return
         now = time()
@@ -158,7 +160,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
                 for ts in found:
                     if ts.state == "memory":
                         self._tell(ev.KeyFinished(now, ts.key))
-        self._sweep_orphans(keys)
+            else:
+                self._sweep_orphans([*group.pieces, *group.inputs])
         if self.machine.busy:
             self._begin_pulse()
 
@@ -178,12 +181,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def _sweep_orphans(self, keys: list[Hashable]) -> None:
         """Forget tasks of ours that a key collision left without dependents."""
-        known = self.machine.knows
         orphans = [
-            ts.key
-            for ts in self.hands.states(keys)
-            if not known(ts.key)
-            and str(ts.key).lstrip("('").startswith(("parity-", "piece-", "encode-", "scale-"))
+            ts.key for ts in self.hands.states(keys) if forgettable(ts) and not self.machine.knows(ts.key)
         ]
         if orphans:
             self._later(functools.partial(self.hands.sweep, orphans))
@@ -271,7 +270,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         silent = self._silent(now)
         running = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
-        self._tell(ev.Ticked(now, running, threads, silent, recovered))
+        occupied = self.looks.occupied(self._cohort)
+        self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied))
         self._flush()
 
     def _silent(self, now: float) -> tuple[str, ...]:
