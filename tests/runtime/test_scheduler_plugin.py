@@ -60,6 +60,15 @@ async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
 
 
 @coded_cluster()
+async def test_queues_of_work_are_no_fault(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    value, _ = await compute(c, "queues", k=16, seconds=0.15)
+    assert value == answer(16)
+    assert plugin.counters.workers_held == plugin.counters.parity_tasks == 0
+    await nothing_left(s, plugin)
+
+
+@coded_cluster()
 async def test_straggler_is_decoded_from_late_parity(c, s, *workers):
     plugin = await plugin_on(c, s)
     value, seconds = await compute(c, "late", slow={2: 3.0})

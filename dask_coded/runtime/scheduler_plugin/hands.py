@@ -16,7 +16,7 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin.edges import forgettable, replace_dependencies, unneeded
-from dask_coded.runtime.scheduler_plugin.looks import Looks, dropped, is_occupied
+from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.scheduler_plugin.placement import Placement
 from dask_coded.runtime.tasks import decode_task, own_task
 
@@ -266,7 +266,7 @@ class Hands:
             self.paused[address] = time()
             self.scheduler.log_event(address, {"action": "dask-coded-hold", "reason": reason})
             self.scheduler.handle_worker_status_change("paused", ws, f"dask-coded-hold-{time()}")
-        if is_occupied(ws):
+        if self.looks.is_occupied(ws):
             self.robbed.add(address)
         if frozen:
             self._strip(ws)
@@ -290,23 +290,26 @@ class Hands:
         self.taken |= running
         ended = running & self.lingering
         self.lingering -= ended
-        lost, copies = set(), []
+        held, lost = [], []
         for ts in list(ws.has_what):
-            if len(ts.who_has or ()) > 1:
-                self.scheduler.remove_replica(ts, ws)
-                copies.append(ts.key)
-            elif (
-                ts.run_spec is not None and not ts.actor and self.related(ts) and (ts.waiters or ts.who_wants)
-            ):
-                lost.add(ts.key)
+            if len(ts.who_has or ()) == 1:
+                wanted = bool(ts.waiters or ts.who_wants)
+                if ts.run_spec is None or ts.actor or not wanted or not self.related(ts):
+                    continue
+                lost.append(ts.key)
+            # All before any transition, as when a worker leaves: what is lost may be computed
+            # from something else that is lost, and must not be sent to read it there.
+            self.scheduler.remove_replica(ts, ws)
+            held.append(ts.key)
         # Not "remove-replicas": a worker that wakes up with a task that reads one would close itself.
-        self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": copies, "stimulus_id": stimulus})
+        self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": held, "stimulus_id": stimulus})
+        self.unwant(ended)
+        self.transitions({key: "released" for key in (*running, *lost)})
+        # Last, since it ends the requests that are open then.
         for address in self.scheduler.workers:
             if address != ws.address:
                 message = {"op": "remove-worker", "worker": ws.address, "stimulus_id": stimulus}
                 self.scheduler.worker_send(address, message)
-        self.unwant(ended)
-        self.transitions({key: "released" for key in running | lost})
 
     def rerun(self, key: Hashable, worker: str) -> None:
         """Run a late task elsewhere; its worker must be held back."""
@@ -338,7 +341,7 @@ class Hands:
                 found.append(address)
             elif address not in self.robbed and not self._is_stuck(ws, since):
                 found.append(address)
-            elif ws.last_seen > since + 1.0 and not ws.executing and not dropped(ws):
+            elif ws.last_seen > since + 1.0 and not ws.executing and not self.looks.dropped(ws):
                 found.append(address)
         return tuple(found)
 

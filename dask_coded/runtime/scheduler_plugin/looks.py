@@ -14,7 +14,7 @@ from dask_coded.runtime.events import Running
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["Looks", "dropped", "is_occupied"]
+__all__ = ["Looks"]
 
 #: A heartbeat tells what ran a moment before it arrived.
 HEARTBEAT_AGE = 0.15
@@ -66,7 +66,7 @@ class Looks:
         tasks = [ts for ts in ws.processing if ts not in ws.long_running]
         confirmed = [ts for ts in tasks if ts in ws.executing]
         free = ws.nthreads - len(confirmed)
-        if free <= 0 or is_occupied(ws):
+        if free <= 0 or self.is_occupied(ws):
             return confirmed
         others = [ts for ts in tasks if ts not in ws.executing]
         return confirmed + heapq.nsmallest(free, others, key=attrgetter("priority"))
@@ -104,8 +104,25 @@ class Looks:
         return tuple(
             ws.address
             for ws in self.scheduler.workers.values()
-            if is_occupied(ws) and any(cohort(ts) is not None for ts in ws.processing)
+            if self.is_occupied(ws) and any(cohort(ts) is not None for ts in ws.processing)
         )
+
+    def dropped(self, ws: WorkerState) -> int:
+        """Return how many tasks a worker executes (or fetches) that the scheduler has dropped.
+
+        Known only while the worker delivers nothing: what it executed at its last
+        heartbeat is otherwise just done.
+        """
+        if self.delivered.get(ws.address, 0.0) > ws.last_seen - HEARTBEAT_AGE:
+            return 0
+        counts = ws.metrics.get("task_counts", {})
+        known = sum(ts in ws.processing for ts in ws.executing)
+        return int(counts.get("cancelled", 0) + max(0, counts.get("executing", 0) - known))
+
+    def is_occupied(self, ws: WorkerState) -> bool:
+        """Tell whether every thread of a worker runs what was dropped, while tasks wait for one."""
+        waiting = ws.metrics.get("task_counts", {}).get("ready", 0)
+        return bool(ws.processing) and waiting > 0 and self.dropped(ws) >= ws.nthreads
 
     def silent(self, now: float, seconds: float) -> tuple[str, ...]:
         """Return the workers that gave no sign of life for too long."""
@@ -115,16 +132,3 @@ class Looks:
             for ws in self.scheduler.workers.values()
             if now - max(ws.last_seen, self.delivered.get(ws.address, 0.0)) > bound
         )
-
-
-def dropped(ws: WorkerState) -> int:
-    """Return how many tasks a worker executes (or fetches) that the scheduler has dropped."""
-    counts = ws.metrics.get("task_counts", {})
-    known = sum(ts in ws.processing for ts in ws.executing)
-    return int(counts.get("cancelled", 0) + max(0, counts.get("executing", 0) - known))
-
-
-def is_occupied(ws: WorkerState) -> bool:
-    """Tell whether every thread of a worker runs what was dropped, while tasks wait for one."""
-    waiting = ws.metrics.get("task_counts", {}).get("ready", 0)
-    return bool(ws.processing) and waiting > 0 and dropped(ws) >= ws.nthreads
