@@ -19,6 +19,8 @@
 Events may come in any order and more than once; `validate` states what holds
 after each. A piece that is late is never given up: it is held until it ends,
 and wins if it comes first.
+
+Longer than other files, so that all rules that depend on each other stand together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Carries out the machine's instructions on the scheduler.
 
 Instructions may come late: each method looks at the tasks as they are now and
-leaves alone what no longer fits.
+leaves alone what no longer fits. One method for each instruction makes a long file.
 """
 
 from __future__ import annotations

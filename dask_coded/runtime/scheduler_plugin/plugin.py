@@ -1,4 +1,7 @@
-"""The scheduler plugin: tells the machine what happens and carries out its answers."""
+"""The scheduler plugin: tells the machine what happens and carries out its answers.
+
+Long because Dask wants all hooks in one class, and each is guarded here.
+"""
 
 from __future__ import annotations
 
