@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic, sleep
@@ -217,4 +217,5 @@ def delays(
     try:
         yield Delays(client, name)
     finally:
-        client.unregister_worker_plugin(name)
+        with suppress(OSError):  # a worker that is lost meanwhile takes its delays with it
+            client.unregister_worker_plugin(name)
