@@ -110,10 +110,10 @@ def test_slow_frozen_and_killed_worker(cluster) -> None:
     assert figures["decoded"] == figures["rebuilt"] == figures["errors"] == 0
     held = figures["workers_held"]
 
-    def half_way(fault: Callable[..., Any], *args: Any) -> Callable[[ExitStack], None]:
+    def part_way(part: float, fault: Callable[..., Any], *args: Any) -> Callable[[ExitStack], None]:
         def during(stack: ExitStack) -> None:
             timer = Timer(
-                0.6 * undisturbed, lambda: stack.enter_context(fault(client, busiest(client), *args))
+                part * undisturbed, lambda: stack.enter_context(fault(client, busiest(client), *args))
             )
             stack.callback(timer.cancel)
             timer.start()
@@ -121,13 +121,13 @@ def test_slow_frozen_and_killed_worker(cluster) -> None:
         return during
 
     client.run_on_scheduler(stealing, "stop")  # Dask must not be the one to take work off the slow worker
-    seconds, figures = product(client, half_way(testing.slow, 10))
+    seconds, figures = product(client, part_way(0.2, testing.slow, 10))
     client.run_on_scheduler(stealing, "start")
     assert figures["decoded"] + figures["rerun"] + figures["workers_held"] - held >= 1
     assert seconds < 10 * UNIT, "not as slow as its slowest worker"
 
     before = set(client.scheduler_info(n_workers=-1)["workers"])
-    product(client, half_way(testing.freeze))
+    product(client, part_way(0.6, testing.freeze))
     assert_nothing_left(client)
     assert set(client.scheduler_info(n_workers=-1)["workers"]) == before, "the worker survived its sleep"
 

@@ -88,12 +88,17 @@ class DecodeFailed(Event):
 
 @dataclass(frozen=True)
 class Running:
-    """One look at a task that a worker is executing; `overtaken` ones nobody waits for any more."""
+    """One look at a task that a worker is executing.
+
+    Nobody waits any more for `overtaken` ones. Those not `confirmed` by a heartbeat
+    may still wait for their inputs.
+    """
 
     worker: str
     seconds: float
     cohort: str
     overtaken: bool = False
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ __all__ = ["Machine"]
 PATIENCE = 1.0
 #: ... but never sooner than this many seconds.
 LEAST_PATIENCE = 1.0
+#: A task late within a long lane is waited for until it has taken this part of the
+#: time of the parity lane that would replace it.
+WORTH_A_LANE = 0.9
 #: Tasks that a held worker still runs are suspect after this many seconds.
 LEAST_SUSPICION = 0.5
 
@@ -350,7 +353,7 @@ class Machine:
 
     def _is_hopeless(self, look: ev.Running, factor: float, least: float) -> bool:
         typical = self.cohorts.typical(look.cohort)
-        return look.seconds > max(factor * typical, typical + least)
+        return look.confirmed and look.seconds > max(factor * typical, typical + least)
 
     def _hold_late_workers(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
         """Hold back workers on which every thread runs a late task."""
@@ -407,6 +410,9 @@ class Machine:
         parity = book.group.code.helpful(missing, book.usable_parity)
         lane_seconds = max((self._lane_seconds(book, t) for t in parity), default=0.0)
         if rescue(lane_seconds, late_seconds, len(missing), len(parity), spare) == "parity":
+            elapsed = max((event.running[key].seconds for key in late_tasks), default=0.0)
+            if elapsed < WORTH_A_LANE * lane_seconds:
+                return []
             wanted = parity_wanted(len(missing), spare, book.group.late.max_concurrent)
             return self._launch(book, parity[:wanted], event.now)
         return [step for key in late_tasks for step in self._rerun(key, event)]

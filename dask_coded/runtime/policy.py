@@ -31,7 +31,7 @@ HOPELESS = 2.0
 #: The same for tasks of any other kind, whose siblings may be less alike.
 HOPELESS_OTHER = 3.0
 #: Seconds that a held worker and a second run cost at least: shorter delays are cheaper.
-HOLD_COST = 0.25
+HOLD_COST = 0.5
 RERUN_COST = 1.0
 
 #: Looking at running tasks is never exact; a task must overrun by this much too.

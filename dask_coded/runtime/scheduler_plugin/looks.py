@@ -32,11 +32,14 @@ class Looks:
         self.scheduler = scheduler
         self.assigned: dict[Hashable, float] = {}
         self.delivered: dict[str, float] = {}
+        #: Workers that seemed occupied, and the heartbeat that first said so.
+        self.suspected: dict[str, float] = {}
 
     def clear(self) -> None:
         """Forget everything; tasks seen from now on are dated again."""
         self.assigned.clear()
         self.delivered.clear()
+        self.suspected.clear()
 
     def on_assigned(self, key: Hashable, now: float) -> None:
         """A task was sent to a worker."""
@@ -92,20 +95,25 @@ class Looks:
                     continue
                 since = self.began(ts, ws, now)
                 if since is not None:
-                    found[ts.key] = Running(ws.address, now - since, name, ts.key in overtaken)
+                    found[ts.key] = Running(
+                        ws.address, now - since, name, ts.key in overtaken, ts in ws.executing
+                    )
         return found
 
     def occupied(self, cohort: Callable[[Any], str | None]) -> tuple[str, ...]:
         """Return the workers on which tasks of ours wait behind what the scheduler has dropped.
 
         A thread that runs a cancelled task cannot be stopped, and the scheduler
-        takes it for free. Heartbeats tell: tasks are ready to run, but do not.
+        takes it for free. Heartbeats tell: tasks are ready to run, but do not. It
+        takes two to tell those that end at once from those that go on.
         """
-        return tuple(
-            ws.address
+        occupied = [
+            ws
             for ws in self.scheduler.workers.values()
             if self.is_occupied(ws) and any(cohort(ts) is not None for ts in ws.processing)
-        )
+        ]
+        self.suspected = {ws.address: self.suspected.get(ws.address, ws.last_seen) for ws in occupied}
+        return tuple(ws.address for ws in occupied if ws.last_seen > self.suspected[ws.address])
 
     def dropped(self, ws: WorkerState) -> int:
         """Return how many tasks a worker executes (or fetches) that the scheduler has dropped.
