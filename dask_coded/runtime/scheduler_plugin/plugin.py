@@ -24,8 +24,10 @@ from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin.edges import forgettable
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
+from dask_coded.runtime.scheduler_plugin.vault import Vault
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.tasks import TOPIC, decode
+from dask_coded.runtime.worker_plugin import UnlinkPlugin
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState
@@ -89,7 +91,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.counters = Counters()
         self._reset()
         self._pulse = PeriodicCallback(self.tick, 50)
+        self._vault_pulse = PeriodicCallback(self.tend, 250)
         scheduler.handlers["coded_report"] = self.report
+        scheduler.handlers["coded_protect"] = self.protect
         scheduler.handlers["coded_uninstall"] = self.uninstall
         self._adopt(list(scheduler.tasks))
         self._running.add(self)
@@ -99,6 +103,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._running.discard(self)
         if self.scheduler is not None:
             self._pulse.stop()
+            self._vault_pulse.stop()
 
     def _reset(self) -> None:
         assert self.scheduler is not None
@@ -106,6 +111,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.machine.counters = self.counters
         self.looks = Looks(self.scheduler)
         self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use)
+        self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded)
         self._steps: deque[do.Instruction] = deque()
         self._related: dict[str, set[str]] = {}
         self._last_tick = self._awake_since = time()
@@ -117,9 +123,10 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.give_up()
         if not self._pulse.is_running():
             self._pulse.start()  # until the tasks that cannot be stopped have ended
-        for handler in ("coded_report", "coded_uninstall"):
+        for handler in ("coded_report", "coded_protect", "coded_uninstall"):
             self.scheduler.handlers.pop(handler, None)
         self.scheduler.plugins.pop(self.name, None)
+        self.scheduler.worker_plugins.pop(UnlinkPlugin.name, None)
         return "OK"
 
     async def report(self) -> dict[str, Any]:
@@ -130,6 +137,26 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         figures = self.counters.to_dict()
         figures["max_error_bound"] = max(bounds, default=figures["max_error_bound"])
         return {"version": 1, "figures": figures, "events": told}
+
+    async def protect(self, keys: Iterable[Hashable], parity: int, group: int | None = None) -> str:
+        """Answer `dask_coded.persist`: give parity to blocks, once they are in memory."""
+        await self.vault.prepare()
+        self._protect(list(keys), parity, group)
+        return "OK"
+
+    @guarded
+    def _protect(self, keys: list[Hashable], parity: int, group: int | None) -> None:
+        self.vault.protect(keys, parity, group)
+        if not self._vault_pulse.is_running():
+            self._vault_pulse.start()
+
+    @guarded
+    def tend(self) -> None:
+        """Look after blocks that must survive, while there are any."""
+        if self.vault.empty:
+            self._vault_pulse.stop()
+        else:
+            self.vault.tend()
 
     # -------------------------------------------------------------------- hooks
 
@@ -192,7 +219,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     @guarded
     def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Tell the machine what became of a task."""
+        """Tell the machine and the vault what became of a task."""
+        if not self.vault.empty:
+            self._tell_vault(key, start, finish, kwargs.get("stimulus_id") or "")
         if not self.machine.books and not self.hands.lingering:
             return
         now = time()
@@ -212,6 +241,18 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._later(self._tidy)
         if key in self.hands.lingering:
             self._later(self._tidy)
+
+    def _tell_vault(self, key: Hashable, start: str, finish: str, stimulus: str) -> None:
+        if finish == "memory":
+            self.vault.on_memory(key)
+        elif finish == "released" and key not in self.hands.respecs:
+            self.vault.on_released(key, start, failed=stimulus.startswith("task-erred"))
+        elif finish == "released" and not self.machine.books:
+            self.hands.on_released(self.hands.states([key])[0])
+        elif finish == "erred":
+            self.vault.on_erred(key)
+        elif finish == "forgotten":
+            self.vault.on_forgotten(key)
 
     def _on_finished(self, key: Hashable, now: float, details: dict[str, Any]) -> None:
         assert self.scheduler is not None
@@ -241,6 +282,11 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._in_transition(ev.DecodeFailed(now, key, str(ts.retries)))
         self._in_transition(ev.KeyReleased(now, key, bool(ts.who_wants or ts.waiters)))
 
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Workers that come later are told by the scheduler how to unlink."""
+        if UnlinkPlugin.name in scheduler.worker_plugins:
+            self.vault.ready.add(worker)
+
     def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:
         """Forget what was known about a worker that left."""
         self._on_worker_left(worker)
@@ -248,9 +294,18 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     @guarded
     def _on_worker_left(self, worker: str) -> None:
         self.hands.paused.pop(worker, None)
+        self.vault.ready.discard(worker)
         self.looks.delivered.pop(worker, None)
         self._tell(ev.WorkerLeft(time(), worker))
         self._later(self._tidy)
+
+    def remove_client(self, scheduler: Scheduler, client: str) -> None:
+        """Forget what a client that left has asked for in vain."""
+        self._on_client_left()
+
+    @guarded
+    def _on_client_left(self) -> None:
+        self.vault.on_client_left()
 
     def restart(self, scheduler: Scheduler) -> None:
         """Start afresh: the scheduler has dropped every task."""
@@ -364,6 +419,13 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         assert self.scheduler is not None
         self.scheduler.loop.add_callback(act)
 
+    def _later_guarded(self, act: Callable[[], None]) -> None:
+        self._later(functools.partial(self._do, act))
+
+    @guarded
+    def _do(self, act: Callable[[], None]) -> None:
+        act()
+
     def _begin_pulse(self) -> None:
         self._pulse.callback_time = 1000 * self.machine.lateness.interval
         if not self._pulse.is_running():
@@ -371,10 +433,12 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def give_up(self) -> None:
         """Stop coding every group; their computations go on as plain Dask's."""
-        machine, hands = self.machine, self.hands
+        machine, hands, vault = self.machine, self.hands, self.vault
         paused = list(hands.paused)
         try:
             self._reset()
+            vault.clear()
+            self.vault.ready = vault.ready
             for book in machine.books.values():
                 for index in book.pending:
                     hands.widen(book.group, index)

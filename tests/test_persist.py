@@ -1,0 +1,272 @@
+"""Persisted blocks survive killed worker processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, Event, wait
+from test_faults import assert_nothing_left
+
+import dask_coded as dc
+from dask_coded import testing
+from dask_coded.runtime.scheduler_plugin.vault import Vault
+
+DTYPES = ["float64", "float32", "complex128", "bool", "int8", "datetime64[ns]", "S3", "f4,i2"]
+
+
+def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) -> da.Array:
+    """Return an array whose every computed block leaves a mark in the file `runs`."""
+    sizes = tuple(rows + number for number in range(blocks))
+
+    def make(block_info: Any = None) -> np.ndarray:
+        info = block_info[None]
+        with open(runs, "a") as file:
+            file.write("x")
+        rng = np.random.default_rng(info["chunk-location"][0])
+        size = int(np.prod(info["chunk-shape"])) * np.dtype(dtype).itemsize
+        values = rng.integers(0, 2 if dtype == "bool" else 256, size, dtype=np.uint8)
+        return values.view(dtype).reshape(info["chunk-shape"])
+
+    return da.map_blocks(make, chunks=(sizes,), dtype=np.dtype(dtype), meta=np.empty(0, dtype))
+
+
+def holders(client: Client, x: Any) -> list[str]:
+    """Return the workers that hold blocks of `x`, the one with the most first."""
+    held = [worker for workers in client.who_has(x).values() for worker in workers]
+    return sorted(set(held), key=lambda worker: (-held.count(worker), worker))
+
+
+def settled(client: Client, groups: int = 1) -> None:
+    """Wait until every group has all its parity in memory, and no copies are left."""
+
+    def state(dask_scheduler: Any) -> dict[str, Any]:
+        vault = dask_scheduler.plugins["dask-coded"].vault
+        where = {
+            g.name: [
+                (ts.state, [ws.address for ws in ts.who_has or ()])
+                for k in g.pieces
+                if (ts := dask_scheduler.tasks.get(k))
+            ]
+            for g in vault.groups
+        }
+        busy = {
+            str(ts.key): ts.state
+            for ts in dask_scheduler.tasks.values()
+            if ts.state not in ("memory", "released")
+        }
+        return {"groups": where, "busy": busy, "moves": vault.spreading.moves, "lent": list(vault.lent)}
+
+    def is_settled(dask_scheduler: Any) -> bool:
+        vault = dask_scheduler.plugins["dask-coded"].vault
+        found = {id(group): group for group in vault.group_of.values()}.values()
+        pieces = [dask_scheduler.tasks.get(key) for group in found for key in group.pieces]
+        idle = all(ts.state in ("memory", "released", "forgotten") for ts in dask_scheduler.tasks.values())
+        whole = all(ts is not None and ts.who_has and len(ts.who_has) == 1 for ts in pieces)
+        workers = (
+            [{ws for k in g.pieces for ws in dask_scheduler.tasks[k].who_has} for g in found] if whole else []
+        )
+        apart = all(
+            len(held) == min(len(group.pieces), len(dask_scheduler.running))
+            for held, group in zip(workers, found, strict=False)
+        )
+        return len(found) >= groups and idle and apart and whole and not vault.lent and not vault.request_of
+
+    deadline = time.monotonic() + 20
+    while not client.run_on_scheduler(is_settled):
+        assert time.monotonic() < deadline, client.run_on_scheduler(state)
+        time.sleep(0.05)
+
+
+def kill(client: Client, *workers: str) -> None:
+    for worker in workers:
+        testing.kill(client, worker)
+    deadline = time.monotonic() + 20
+    while set(workers) & set(client.scheduler_info(n_workers=-1)["workers"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def same_bytes(x: da.Array, expected: np.ndarray) -> None:
+    found = x.compute()
+    assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+
+
+def test_loses_one_worker_after_another(cluster: Callable[..., Client], tmp_path: Any) -> None:
+    client = cluster(5)
+    runs = tmp_path / "runs"
+    arrays = {dtype: source(runs, dtype) for dtype in DTYPES}
+    with dask.config.set(scheduler="sync"):
+        expected = {dtype: x.compute() for dtype, x in arrays.items()}
+    runs.write_text("")
+    kept = dict(zip(DTYPES, dc.persist(*arrays.values(), parity=1), strict=True))
+    wait(list(kept.values()))
+    computed = len(runs.read_text())
+    assert computed == 6 * len(DTYPES)
+    for _ in range(3):
+        settled(client, len(DTYPES))
+        kill(client, holders(client, kept["float64"])[0])
+        client.wait_for_workers(5, timeout=30)
+        for dtype, x in kept.items():
+            same_bytes(x, expected[dtype])
+    settled(client, len(DTYPES))
+    assert len(runs.read_text()) == computed, "blocks were computed again"
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 3 and figures["recomputed"] == figures["errors"] == 0
+    del kept, x
+    assert_nothing_left(client)
+
+
+def test_loses_two_at_once_and_then_too_many(cluster: Callable[..., Client], tmp_path: Any) -> None:
+    client = cluster(6)
+    runs = tmp_path / "runs"
+    plain = source(runs, blocks=4)
+    with dask.config.set(scheduler="sync"):
+        expected = plain.compute()
+    runs.write_text("")
+    x = dc.persist(plain, parity=2, group=4)
+    wait(x)
+    settled(client)
+    for _ in range(2):
+        kill(client, *holders(client, x)[:2])
+        client.wait_for_workers(6, timeout=30)
+        same_bytes(x, expected)
+        settled(client)
+    assert len(runs.read_text()) == 4, "blocks were computed again"
+    assert dc.report(client).to_dict()["rebuilt"] >= 4
+    # Rebuilding takes a second now: the third worker is lost before the first is replaced.
+    with testing.delays(client, testing.Constant(), unit=1.0, tasks=lambda name: name == "make"):
+        kill(client, *holders(client, x)[:3])
+        same_bytes(x, expected)
+    client.wait_for_workers(6, timeout=30)
+    same_bytes(x, expected)
+    assert 5 <= len(runs.read_text()) <= 7, "three of six pieces are lost: Dask computes them again"
+    assert dc.report(client).to_dict()["errors"] == 0
+    del x
+    assert_nothing_left(client)
+
+
+def test_memory_and_workers_of_groups(cluster: Callable[..., Client], tmp_path: Any) -> None:
+    client = cluster(5)
+    x = dc.persist(da.random.default_rng(0).random((8, 50_000), chunks=(1, 50_000)), parity=1)
+    wait(x)
+    settled(client, 2)
+
+    def look(dask_scheduler: Any) -> tuple[float, list[list[str]]]:
+        vault = dask_scheduler.plugins["dask-coded"].vault
+        groups = {group.name: group for group in vault.group_of.values()}.values()
+        tasks = dask_scheduler.tasks
+        total = sum(ts.nbytes * len(ts.who_has) for ts in tasks.values() if ts.who_has)
+        return total, [[ws.address for k in g.pieces for ws in tasks[k].who_has] for g in groups]
+
+    total, groups = client.run_on_scheduler(look)
+    assert total <= 1.05 * x.nbytes * 5 / 4
+    assert all(len(set(workers)) == len(workers) for workers in groups)
+    y = (x + 1).sum().compute()
+    assert np.isfinite(y)
+    del x
+    assert_nothing_left(client)
+
+
+def test_lost_while_in_use(cluster: Callable[..., Client], tmp_path: Any) -> None:
+    client = cluster(4)
+    runs = tmp_path / "runs"
+    x = dc.persist(source(runs, blocks=3), parity=1)
+    wait(x)
+    settled(client)
+    total = x.sum().compute()
+
+    def slow(values: np.ndarray) -> np.ndarray:
+        Event("begun").set()
+        Event("go").wait(20)
+        return values
+
+    future = client.compute(x.map_blocks(slow, dtype=x.dtype).sum())
+    Event("begun").wait(20)
+    kill(client, holders(client, x)[0])
+    Event("go").set()
+    np.testing.assert_equal(future.result(), total)
+    assert len(runs.read_text()) == 3
+    assert dc.report(client).to_dict()["errors"] == 0
+    del x, future
+    assert_nothing_left(client)
+
+
+def test_two_workers_cannot_hold_two_pieces_more(cluster: Callable[..., Client]) -> None:
+    cluster(2)
+    with pytest.warns(dc.CodedWarning, match="parity=2 needs more than 2 workers"):
+        x = dc.persist(da.ones(4, chunks=2), parity=2)
+    assert x.sum().compute() == 4
+
+
+def test_xarray(cluster: Callable[..., Client]) -> None:
+    xarray = pytest.importorskip("xarray")
+    client = cluster(3)
+    data = xarray.Dataset({"a": ("t", da.arange(8, chunks=4)), "b": ("t", da.ones(8, chunks=4))})
+    kept = dc.persist(data, parity=1)
+    settled(client, 2)
+    kill(client, holders(client, kept["a"].data)[0])
+    xarray.testing.assert_identical(kept.compute(), data.compute())
+    assert dc.persist(data["a"]).compute().sum() == 28
+    del kept
+    assert_nothing_left(client)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        ({"parity": 0}, ValueError, "parity=0"),
+        ({"parity": True}, ValueError, "parity=True"),
+        ({"parity": 1.5}, ValueError, "parity=1.5"),
+        ({"group": -1}, ValueError, "group=-1"),
+    ],
+)
+def test_bad_counts(arguments: dict[str, Any], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        dc.persist(da.ones(4), **arguments)
+
+
+def test_bad_collections() -> None:
+    with pytest.raises(TypeError, match=r"collections\[0\] has dtype object"):
+        dc.persist(da.from_array(np.array([{}, []], dtype=object), chunks=1))
+    with pytest.raises(TypeError, match=r"collections\[1\] is a list"):
+        dc.persist(da.ones(4), [1])
+    with pytest.raises(TypeError, match="at least one"):
+        dc.persist()
+
+
+def test_without_a_cluster() -> None:
+    x, y = dc.persist(da.ones(4, chunks=2), da.arange(3), parity=2)
+    assert x.sum().compute() == 4 and y.sum().compute() == 3
+
+
+@pytest.mark.parametrize(
+    "method", ["protect", "on_memory", "on_released", "gather", "_parity_in", "_give_back", "tend"]
+)
+def test_bugs_are_logged_and_harm_nothing(
+    method: str, cluster: Callable[..., Client], tmp_path: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    def broken(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError("planted")
+
+    client = cluster(3)
+    monkeypatch.setattr(Vault, method, broken)
+    plain = source(tmp_path / "runs", blocks=4)
+    with dask.config.set(scheduler="sync"):
+        expected = plain.compute()
+    with caplog.at_level("ERROR", logger="distributed.scheduler.coded"):
+        x = dc.persist(plain, parity=1)
+        wait(x)
+        time.sleep(0.5)
+        kill(client, holders(client, x)[0])
+        same_bytes(x, expected)
+        del x
+        monkeypatch.undo()
+        assert_nothing_left(client)
+    assert dc.report(client).to_dict()["errors"] >= 1
+    assert any("coding is given up" in record.message for record in caplog.records)
