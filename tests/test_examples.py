@@ -15,8 +15,8 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "matmul_with_stragglers.py
 pytest.importorskip("matplotlib", reason="the example needs the extra `examples`")
 
 
-def run_example(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error::UserWarning", str(EXAMPLE), *map(str, arguments)]
+def run_example(*arguments: object, cwd: Path, example: Path = EXAMPLE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error::UserWarning", str(example), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=240)
 
 
@@ -28,6 +28,15 @@ def test_runs_on_the_photographs(tmp_path: Path) -> None:
     rows = [line for line in done.stdout.splitlines() if line.startswith(("no fault", "one worker"))]
     assert len(rows) == 4
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.cluster
+def test_power_iteration_survives(tmp_path: Path) -> None:
+    arguments = ("--workers", 4, "--steps", 3)
+    done = run_example(*arguments, cwd=tmp_path, example=EXAMPLE.with_name("survive_worker_loss.py"))
+    assert done.returncode == 0, done.stderr
+    assert ", 0 computed again" in done.stdout
+    assert float(done.stdout.split()[-1]) < 1e-12
 
 
 @pytest.mark.cluster

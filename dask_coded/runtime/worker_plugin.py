@@ -1,12 +1,12 @@
-"""Lets workers forget what a task depended on, so that it can run from something else.
+"""Lets workers run a task anew from something else than before.
 
-Dask never changes a task's dependencies. A worker that has run a task, or fetched its
-inputs, remembers them, and would wait for them again beside the new ones.
+Dask never changes a task's dependencies. A worker that has run a task, or has begun to,
+remembers what it was to be computed from, and would wait for that as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import WorkerPlugin
@@ -14,37 +14,41 @@ from distributed.diagnostics.plugin import WorkerPlugin
 if TYPE_CHECKING:
     from distributed.worker import Worker
 
-__all__ = ["OPERATION", "UnlinkPlugin"]
+__all__ = ["UnlinkPlugin"]
 
-OPERATION = "coded-unlink"
-#: Tasks in these states wait for nothing.
-AT_REST = frozenset({"released", "memory", "fetch", "flight", "missing"})
+OPERATION = "compute-task"
 
 
 class UnlinkPlugin(WorkerPlugin):  # type: ignore[misc]
-    """Answers the scheduler's message `OPERATION`; the vault registers it."""
+    """Cuts edges that are out of date before a worker hears of a task; the vault registers it."""
 
     name = "dask-coded-unlink"
     idempotent = True
 
     def setup(self, worker: Worker) -> None:
-        """Begin to listen. There is no end: messages may still be on their way then."""
-        self.worker = worker
-        worker.stream_handlers[OPERATION] = self.unlink
+        """Begin to read along."""
+        self.tasks: dict[Hashable, Any] = worker.state.tasks
+        self.compute_task: Callable[..., Any] = worker.stream_handlers[OPERATION]
+        worker.stream_handlers[OPERATION] = self.on_compute_task
 
-    def unlink(self, keys: Collection[Hashable], stimulus_id: str) -> None:
-        """Cut the edges from tasks to what they were computed from."""
-        tasks: dict[Hashable, Any] = self.worker.state.tasks
-        for key in keys:
-            ts = tasks.get(key)
-            if ts is None or ts.state not in AT_REST:
-                continue
-            for dependency in ts.dependencies:
-                dependency.dependents.discard(ts)
-                dependency.waiters.discard(ts)
-                if dependency.state == "released" and not dependency.dependents:
-                    tasks.pop(dependency.key, None)
-            ts.dependencies.clear()
-            ts.waiting_for_data.clear()
-            if ts.state == "released" and not ts.dependents:
-                tasks.pop(key, None)
+    def teardown(self, worker: Worker) -> None:
+        """Leave the worker as it was."""
+        worker.stream_handlers[OPERATION] = self.compute_task
+
+    def on_compute_task(self, **message: Any) -> Any:
+        """Answer the scheduler's message in the worker's place, then let the worker have it."""
+        self.unlink(message["key"], message["who_has"])
+        return self.compute_task(**message)
+
+    def unlink(self, key: Hashable, needed: Collection[Hashable]) -> None:
+        """Cut a task's edges to all but what it needs now."""
+        ts = self.tasks.get(key)
+        if ts is None or ts.state in ("executing", "long-running"):
+            return
+        for dependency in [dep for dep in ts.dependencies if dep.key not in needed]:
+            ts.dependencies.discard(dependency)
+            ts.waiting_for_data.discard(dependency)
+            dependency.dependents.discard(ts)
+            dependency.waiters.discard(ts)
+            if dependency.state == "released" and not dependency.dependents:
+                self.tasks.pop(dependency.key, None)

@@ -282,11 +282,6 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._in_transition(ev.DecodeFailed(now, key, str(ts.retries)))
         self._in_transition(ev.KeyReleased(now, key, bool(ts.who_wants or ts.waiters)))
 
-    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        """Workers that come later are told by the scheduler how to unlink."""
-        if UnlinkPlugin.name in scheduler.worker_plugins:
-            self.vault.ready.add(worker)
-
     def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:
         """Forget what was known about a worker that left."""
         self._on_worker_left(worker)
@@ -294,7 +289,6 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     @guarded
     def _on_worker_left(self, worker: str) -> None:
         self.hands.paused.pop(worker, None)
-        self.vault.ready.discard(worker)
         self.looks.delivered.pop(worker, None)
         self._tell(ev.WorkerLeft(time(), worker))
         self._later(self._tidy)
@@ -438,7 +432,6 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         try:
             self._reset()
             vault.clear()
-            self.vault.ready = vault.ready
             for book in machine.books.values():
                 for index in book.pending:
                     hands.widen(book.group, index)

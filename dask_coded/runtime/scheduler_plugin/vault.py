@@ -28,7 +28,7 @@ from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading, remove_replica
 from dask_coded.runtime.shelf import KeptGroup, Request, group_size, next_group
 from dask_coded.runtime.snapshot import Counters
-from dask_coded.runtime.worker_plugin import OPERATION, UnlinkPlugin
+from dask_coded.runtime.worker_plugin import UnlinkPlugin
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
@@ -38,7 +38,7 @@ __all__ = ["Vault"]
 logger = logging.getLogger("distributed.scheduler.coded")
 #: A rebuild that finds damaged pieces is caught by a retry: the block is computed again.
 REBUILD_RETRIES = 1
-#: Seconds in which workers must answer that they can unlink; a frozen one does not.
+#: Seconds in which workers must answer that they have a plugin; a frozen one does not.
 ANSWER = 5.0
 
 
@@ -70,9 +70,9 @@ class Vault:
         self.request_of: dict[Hashable, Request] = {}
         self.group_of: dict[Hashable, KeptGroup] = {}
         self.lent: dict[Hashable, Lent] = {}
+        #: Restrictions of blocks that are computed again, as they were.
+        self.restricted: dict[Hashable, tuple[set[str] | None, bool]] = {}
         self.spreading = Spreading(scheduler)
-        #: Workers that understand `unlink`.
-        self.ready: set[str] = set()
 
     @property
     def empty(self) -> bool:
@@ -95,29 +95,14 @@ class Vault:
         return list({group.name: group for group in self.group_of.values()}.values())
 
     async def prepare(self) -> None:
-        """Let all workers, now and later, understand `unlink`."""
-        if UnlinkPlugin.name in self.scheduler.worker_plugins and self.ready:
+        """Let all workers, now and later, run tasks anew from other dependencies."""
+        if UnlinkPlugin.name in self.scheduler.worker_plugins:
             return
         plugin = pickle.dumps(UnlinkPlugin())
         self.scheduler.worker_plugins[UnlinkPlugin.name] = plugin
         message = {"op": "plugin-add", "plugin": plugin, "name": UnlinkPlugin.name}
-
-        async def add(worker: str) -> None:
-            (answer,) = (
-                await self.scheduler.broadcast(msg=message, workers=[worker], on_error="return")
-            ).values()
-            if isinstance(answer, dict) and answer.get("status") == "OK":
-                self.ready.add(worker)
-
-        asked = [asyncio.ensure_future(add(worker)) for worker in self.scheduler.workers]
-        if asked:
-            await asyncio.wait(asked, timeout=ANSWER)
-
-    def unlink(self, key: Hashable) -> None:
-        """Let workers forget what a task was computed from, before it runs from something else."""
-        message = {"op": OPERATION, "keys": [key], "stimulus_id": f"{OPERATION}-{time()}"}
-        for worker in self.ready & self.scheduler.workers.keys():
-            self.scheduler.worker_send(worker, message)
+        asked = asyncio.ensure_future(self.scheduler.broadcast(msg=message, on_error="return"))
+        await asyncio.wait([asked], timeout=ANSWER)
 
     def tend(self) -> None:
         """Look after the groups; called now and then while there are any."""
@@ -128,6 +113,8 @@ class Vault:
     def on_memory(self, key: Hashable) -> None:
         """A task's result is in memory."""
         ts = self.scheduler.tasks[key]
+        if key in self.restricted:
+            ts.worker_restrictions, ts.loose_restrictions = self.restricted.pop(key)
         if key in self.lent:
             self.counters.rebuilt += 1
             self.later(functools.partial(self._give_back, key))
@@ -154,16 +141,22 @@ class Vault:
             request.awaited.add(key)
         if group is None:
             return
-        self.unlink(key)
         if key in group.parity:
             self._parity_lost(group, ts)
-        elif key in group.blocks and needed:
-            self.counters.recomputed += not self._rebuild(group, ts)
-        elif key in group.blocks:
+        elif key in group.blocks and needed and not self._rebuild(group, ts):
+            self._compute_again(group, ts)
+        elif key in group.blocks and not needed:
             self._gone(group, key)
         for block in group.blocks:
             if block in self.lent and block != key:
                 self.later(functools.partial(self._plan_again, block))
+
+    def _compute_again(self, group: KeptGroup, ts: TaskState) -> None:
+        """Too little is left: Dask computes the block again, not where the attempt to read it hangs."""
+        self.counters.recomputed += 1
+        if ts.dependents and not ts.worker_restrictions and not ts.host_restrictions:
+            self.restricted[ts.key] = (ts.worker_restrictions, ts.loose_restrictions)
+            self._keep_apart(group, ts)
 
     def _interrupted(self, ts: TaskState, failed: bool) -> None:
         """A rebuild raised, or its worker was lost: compute the block again, or try once more."""
@@ -185,6 +178,7 @@ class Vault:
         """The scheduler knows the task no more."""
         self._no_longer_asked(key)
         self.lent.pop(key, None)
+        self.restricted.pop(key, None)
         group = self.group_of.get(key)
         if group is not None and key in group.blocks:
             self._gone(group, key)
@@ -303,10 +297,16 @@ class Vault:
         self._keep_apart(group, ts)
 
     def _keep_apart(self, group: KeptGroup, ts: TaskState) -> None:
-        """Prefer workers that hold no other piece of the group."""
-        others = {ws.address for ws in self.scheduler.running - self._holders(group.pieces)}
+        """Prefer workers that hold no other piece of the group, and do not fetch this one.
+
+        A worker that fetches a block from where it was lost cannot compute it before
+        that attempt has failed, which takes as long as connecting may take.
+        """
+        fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
+        able = self.scheduler.running - fetching
+        others = able - self._holders(group.pieces) or able
         if others:
-            ts.worker_restrictions, ts.loose_restrictions = others, True
+            ts.worker_restrictions, ts.loose_restrictions = {ws.address for ws in others}, True
 
     def _gone(self, group: KeptGroup, key: Hashable) -> None:
         group.gone.add(key)
