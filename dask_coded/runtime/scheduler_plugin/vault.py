@@ -6,6 +6,8 @@
 
 Parity pieces are tasks of the scheduler's own that the plugin's client wants. Once
 in memory they have no edges: a block may be rebuilt from parity that was made of it.
+
+Longer than other files, so that all that changes a block's task stands together.
 """
 
 from __future__ import annotations
