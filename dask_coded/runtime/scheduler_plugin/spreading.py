@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from distributed.core import Status
-
 from dask_coded.runtime.shelf import KeptGroup
 
 if TYPE_CHECKING:
@@ -77,21 +75,17 @@ class Spreading:
     def _begin(self, group: KeptGroup, incoming: Counter[str], now: float) -> None:
         tasks = self.scheduler.tasks
         pieces = [tasks[key] for key in group.pieces if key in tasks]
-        held: dict[WorkerState, TaskState] = {}
+        held: set[WorkerState] = set()
         for ts in pieces:
             if ts.key in self.moves or ts.state != "memory" or not ts.who_has or len(ts.who_has) > 1:
                 continue
             (ws,) = ts.who_has
             if ws not in held:
-                held[ws] = ts
+                held.add(ws)
                 continue
             taken = {holder for piece in pieces for holder in piece.who_has or ()}
             coming = {self.moves[piece.key].target for piece in pieces if piece.key in self.moves}
-            free = [
-                other
-                for other in self.scheduler.running - taken
-                if other.address not in coming and other.status == Status.running
-            ]
+            free = [other for other in self.scheduler.running - taken if other.address not in coming]
             if not free:
                 return
             target = min(free, key=lambda other: (incoming[other.address], other.nbytes, other.address))
