@@ -11,7 +11,7 @@ from dask._task_spec import GraphNode, List, Task, TaskRef
 from dask_coded.codes import Code
 from dask_coded.graph.lanes import Door
 from dask_coded.graph.names import fingerprint, layer_name
-from dask_coded.kernels import encode_block, merge_exponents, parity_dtype, row_exponents
+from dask_coded.kernels import encode_block, merge_levels, parity_dtype, row_levels
 
 __all__ = ["Inputs"]
 
@@ -19,9 +19,9 @@ Key = tuple[Any, ...]
 Place = tuple[int, ...]
 
 
-def gather(*exponents: Any) -> list[Any]:
+def gather(*levels: Any) -> list[Any]:
     """Return its arguments as a list: the row scales of a group."""
-    return list(exponents)
+    return list(levels)
 
 
 class Inputs:
@@ -123,7 +123,7 @@ class Inputs:
         )
 
     def _scales(self) -> Key:
-        """Make the task that yields the row exponents of every member, and return its key."""
+        """Make the task that yields the row levels of every member, and return its key."""
         axis = self.door.axis.axis
         name = layer_name("scale", self.door.operand.name, axis)
         merged = []
@@ -132,10 +132,10 @@ class Inputs:
             for place in self.places:
                 block = self._block(row, place)
                 parts.append((name, *block[1:]))
-                self.tasks[parts[-1]] = Task(parts[-1], row_exponents, TaskRef(block), axis)
+                self.tasks[parts[-1]] = Task(parts[-1], row_levels, TaskRef(block), axis)
             if len(parts) > 1:
                 whole = (layer_name("scale", self.door.operand.name, axis, "row", self.places), row)
-                self.tasks[whole] = Task(whole, merge_exponents, List(*map(TaskRef, parts)))
+                self.tasks[whole] = Task(whole, merge_levels, List(*map(TaskRef, parts)))
                 parts = [whole]
             merged += parts
         key = (layer_name("scale", self.door.operand.name, axis, self.rows, self.places), 0)

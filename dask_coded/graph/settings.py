@@ -44,7 +44,7 @@ class Settings:
     dry : bool
         Decide and log, but change nothing.
     scale : bool
-        Bring rows to one magnitude (powers of two) before they are summed.
+        Bring rows to one magnitude before they are summed.
     workers : int, optional
         Workers that the groups can be spread over.
     explicit : Code, optional

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dask_coded.kernels.blocks import decode_block, encode_block
 from dask_coded.kernels.combine import combine
 from dask_coded.kernels.dtypes import codable, parity_dtype
-from dask_coded.kernels.scaling import NONFINITE, ZERO, merge_exponents, row_exponents
+from dask_coded.kernels.scaling import NONFINITE, ZERO, merge_levels, row_levels
 
 __all__ = [
     "NONFINITE",
@@ -17,7 +17,7 @@ __all__ = [
     "combine",
     "decode_block",
     "encode_block",
-    "merge_exponents",
+    "merge_levels",
     "parity_dtype",
-    "row_exponents",
+    "row_levels",
 ]

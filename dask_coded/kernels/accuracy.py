@@ -44,23 +44,24 @@ class RowNorms:
     ----------
     sources, results, rows : int
         How many of each.
-    scale : ndarray, shape (m, rows), optional
-        What the rows of the results are multiplied by once they are measured.
+    divisors : ndarray, shape (m, rows), optional
+        What the rows of the results are divided by once they are measured; Inf
+        where they are zero.
     """
 
-    def __init__(self, sources: int, results: int, rows: int, scale: Block | None = None):
+    def __init__(self, sources: int, results: int, rows: int, divisors: Block | None = None):
         self._norms = np.zeros((sources + results, rows))
         self.sources, self.results = self._norms[:sources], self._norms[sources:]
-        self.scale = scale
+        self.divisors = divisors
 
     def __call__(self, rows: slice, axis: int, sources: Sequence[Block], results: Block) -> None:
         """Measure one tile (see `combine.Watch`)."""
         norms = self._norms[:, rows]
         np.hypot(norms, row_norms([*sources, *results], axis), out=norms)
-        if self.scale is not None:
+        if self.divisors is not None:
             shape = [len(results)] + [-1 if d == axis else 1 for d in range(results.ndim - 1)]
-            np.multiply(results, self.scale[:, rows].reshape(shape), out=results)
-            if not self.scale.all():
+            np.divide(results, self.divisors[:, rows].reshape(shape), out=results)
+            if not np.isfinite(self.divisors).all():
                 np.add(results, 0.0, out=results)  # no negative zeros
 
 
@@ -169,8 +170,10 @@ class ErrorEstimate:
         self.finite = self.finite and bool(np.isfinite(norms.results).all())
         if not self.finite:
             return
-        scale = np.ones(norms.results.shape) if norms.scale is None else norms.scale.astype(np.float64)
         with np.errstate(all="ignore"):
+            scale = np.ones(norms.results.shape)
+            if norms.divisors is not None:
+                scale /= norms.divisors.astype(np.float64)
             errors = self._errors(weights, norms, dtypes, factors, np.sqrt(width), scale)
             absent = (scale == 0) | ~((weights != 0) @ (norms.sources > 0))
             self._take(np.where(absent, 0.0, errors), np.where(scale == 0, 0.0, norms.results), scale)

@@ -14,7 +14,7 @@ from dask_coded.kernels.accuracy import ErrorEstimate, RowNorms
 from dask_coded.kernels.combine import empty_like, fit_weights, mix
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
 from dask_coded.kernels.groups import RowGroups, block_factors, check_blocks, cut, rows_of
-from dask_coded.kernels.scaling import ZERO, Exponents, row_factors
+from dask_coded.kernels.scaling import ZERO, Levels, row_factors
 
 __all__ = ["decode_block", "encode_block"]
 
@@ -26,7 +26,7 @@ _ROWS = 8192  # rows whose norms are held at a time
 def encode_block(
     coefficients: ArrayLike,
     blocks: Sequence[Block],
-    exponents: Sequence[Exponents] | None = None,
+    levels: Sequence[Levels] | None = None,
     *,
     axis: int,
     length: int,
@@ -42,9 +42,9 @@ def encode_block(
     blocks : sequence of k arrays
         Equal in shape but along `axis`, where they may be shorter than `length`
         and count as padded with zeros.
-    exponents : sequence of k arrays, optional
-        From `row_exponents`: row r of block i is first multiplied by
-        ``2**-exponents[i][r]``. Ignored for integers.
+    levels : sequence of k arrays, optional
+        From `row_levels`: row r of block i is first multiplied by
+        the factor of ``levels[i][r]``. Ignored for integers.
     axis : int
         Axis along which blocks are cut in m groups of rows.
     length : int
@@ -71,7 +71,7 @@ def encode_block(
     for block in blocks:
         parity_dtype(block.dtype, dtype)
     axis = check_blocks(blocks, axis, length)
-    factors = block_factors(exponents, range(len(blocks)), blocks, axis, dtype)
+    factors = block_factors(levels, range(len(blocks)), blocks, axis, dtype)
     weights = fit_weights(coefficients, dtype)
     groups = cut(weights, blocks, factors, axis, length, dtype)
     result = empty_like(blocks[0], _resized(blocks[0].shape, axis, length), dtype)
@@ -89,7 +89,7 @@ def decode_block(
     weights: ArrayLike,
     pieces: Sequence[Block],
     own: Sequence[int],
-    exponents: Sequence[Exponents] | None = ...,
+    levels: Sequence[Levels] | None = ...,
     *,
     axis: int,
     length: int,
@@ -106,7 +106,7 @@ def decode_block(
     weights: ArrayLike,
     pieces: Sequence[Block],
     own: Sequence[int],
-    exponents: Sequence[Exponents] | None = ...,
+    levels: Sequence[Levels] | None = ...,
     *,
     axis: int,
     length: int,
@@ -122,7 +122,7 @@ def decode_block(
     weights: ArrayLike,
     pieces: Sequence[Block],
     own: Sequence[int],
-    exponents: Sequence[Exponents] | None = None,
+    levels: Sequence[Levels] | None = None,
     *,
     axis: int,
     length: int,
@@ -145,10 +145,10 @@ def decode_block(
     pieces : sequence of arrays
         Parity pieces have `length` rows along `axis`, the others may be shorter.
     own : sequence of int
-        For each piece its place in `exponents`; -1 for a parity piece, whose
+        For each piece its place in `levels`; -1 for a parity piece, whose
         rows are scaled already.
-    exponents : sequence of arrays, optional
-        The row exponents that were used to encode. Ignored for integers.
+    levels : sequence of arrays, optional
+        The row levels that were used to encode. Ignored for integers.
     axis, length : int
         As for `encode_block`.
     shape : tuple of int
@@ -161,7 +161,7 @@ def decode_block(
         A priori growth of rounding errors. The bound is never below this times
         the unit roundoff.
     target : int
-        Place in `exponents` of the wanted block, whose rows are scaled back, and
+        Place in `levels` of the wanted block, whose rows are scaled back, and
         are exactly zero where marked `ZERO`. -1 leaves the rows as they are.
     by_row : bool
         Ask for `tolerance` in each row (default) or only in the block as a whole.
@@ -187,9 +187,9 @@ def decode_block(
     axis = check_blocks(pieces, axis, length)
     weights = _decode_weights(weights, pieces, work)
     try:
-        factors = block_factors(exponents, own, pieces, axis, work)
+        factors = block_factors(levels, own, pieces, axis, work)
         groups = cut(weights, pieces, factors, axis, length, work)
-        back = _back_factors(exponents, target, shape[axis], groups, work)
+        back = _divisors(levels, target, shape[axis], groups, work)
     except OverflowError as problem:
         raise DecodeRefused(str(problem)) from problem
     _check_pieces(groups, own, shape, length)
@@ -230,8 +230,8 @@ def _decode_rows(
         if estimate is None:
             mix(part, parts, place, scales, axis)
             continue
-        scale = None if back is None else back[:wanted, start:stop]
-        norms = RowNorms(len(parts), wanted, stop - start, scale)
+        divisors = None if back is None else back[:wanted, start:stop]
+        norms = RowNorms(len(parts), wanted, stop - start, divisors)
         mix(part, parts, place, scales, axis, norms)
         estimate.add(part, norms, [piece.dtype for piece in parts], scales, prod(shape) // rows)
     return block if whole == rows else block[rows_of(0, rows, axis)].copy(order="K")
@@ -277,23 +277,23 @@ def _check_dtypes(pieces: Sequence[Block], own: Sequence[int], result: np.dtype[
             raise DecodeRefused(f"a piece has dtype {piece.dtype}, but {result} was announced")
 
 
-def _back_factors(
-    exponents: Sequence[Exponents] | None,
+def _divisors(
+    levels: Sequence[Levels] | None,
     target: int,
     rows: int,
     groups: RowGroups,
     work: np.dtype[Any],
 ) -> Block | None:
-    """Return what the decoded rows are multiplied by, (m, rows of a group); 0 where they must be zero."""
-    if exponents is None or target < 0 or work.kind in "iu":
+    """Return what the decoded rows are divided by, (m, rows of a group); Inf where they must be zero."""
+    if levels is None or target < 0 or work.kind in "iu":
         return None
-    marks = exponents[target]
+    marks = levels[target]
     if marks.shape != (rows,):
-        raise ValueError(f"{marks.shape} exponents for {rows} rows of the wanted block")
-    factors = row_factors(marks, work, sign=1)
+        raise ValueError(f"{marks.shape} levels for {rows} rows of the wanted block")
+    factors = row_factors(marks, work)
     zero = marks == ZERO
     if factors is None and not zero.any():
         return None
     back = np.ones(groups.cuts * groups.size, real_dtype(work))
-    back[:rows] = np.where(zero, 0, 1 if factors is None else factors)
+    back[:rows] = np.where(zero, np.inf, 1 if factors is None else factors)
     return back.reshape(groups.cuts, groups.size)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dask_coded.kernels.scaling import Exponents, row_factors
+from dask_coded.kernels.scaling import Levels, row_factors
 
 __all__ = ["RowGroups", "block_factors", "check_blocks", "cut", "rows_of"]
 
@@ -123,7 +123,7 @@ def check_blocks(blocks: Sequence[Block], axis: int, length: int) -> int:
 
 
 def block_factors(
-    exponents: Sequence[Exponents] | None,
+    levels: Sequence[Levels] | None,
     own: Sequence[int],
     blocks: Sequence[Block],
     axis: int,
@@ -132,11 +132,11 @@ def block_factors(
     """Return what the rows of each block are multiplied by; `own` -1 is left as it is."""
     if len(own) != len(blocks):
         raise ValueError(f"{len(own)} owners of {len(blocks)} blocks")
-    if exponents is None or dtype.kind in "iu":
+    if levels is None or dtype.kind in "iu":
         return [None] * len(blocks)
     factors: list[Block | None] = []
     for i, block in zip(own, blocks, strict=True):
-        if i >= 0 and exponents[i].shape != (block.shape[axis],):
-            raise ValueError(f"{exponents[i].shape} exponents for {block.shape[axis]} rows of a block")
-        factors.append(row_factors(exponents[i], dtype) if i >= 0 else None)
+        if i >= 0 and levels[i].shape != (block.shape[axis],):
+            raise ValueError(f"{levels[i].shape} levels for {block.shape[axis]} rows of a block")
+        factors.append(row_factors(levels[i], dtype) if i >= 0 else None)
     return factors

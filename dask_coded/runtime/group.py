@@ -87,7 +87,7 @@ class Group:
     late : Lateness
         When a task counts as late.
     scales : key, optional
-        Task that yields the power-of-two exponents used by the encode tasks,
+        Task that yields the row levels used by the encode tasks,
         one row for each systematic piece.
     label : str
         What the user would call the computation, for reports.

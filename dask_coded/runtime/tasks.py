@@ -32,7 +32,7 @@ def decode(weights: np.ndarray, pieces: list[Any], scales: Any, **spec: Any) -> 
     pieces : list of arrays
         Systematic pieces and parity pieces.
     scales : list of arrays or None
-        Row exponents of each systematic piece.
+        Row levels of each systematic piece.
     **spec
         See `dask_coded.kernels.decode_block`.
     """

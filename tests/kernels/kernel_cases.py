@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dask_coded.kernels import decode_block, encode_block, parity_dtype, row_exponents
+from dask_coded.kernels import decode_block, encode_block, parity_dtype, row_levels
 
 Block = NDArray[Any]
 
@@ -63,20 +63,20 @@ def worst_row(found: Block, true: Block, axis: int) -> float:
 
 @dataclass
 class Case:
-    """k blocks, r parity blocks of m groups, generator coefficients, maybe row exponents."""
+    """k blocks, r parity blocks of m groups, generator coefficients, maybe row levels."""
 
     blocks: list[Block]
     coefficients: Block  # (r, m, k * m)
     length: int
     axis: int = 0
-    exponents: list[Any] | None = None
+    levels: list[Any] | None = None
 
     def __post_init__(self) -> None:
         self.m = self.coefficients.shape[1]
         self.dtype = self.blocks[0].dtype
         kept = parity_dtype(self.dtype, self.dtype)
         self.parity = [
-            encode_block(c, self.blocks, self.exponents, axis=self.axis, length=self.length, dtype=kept)
+            encode_block(c, self.blocks, self.levels, axis=self.axis, length=self.length, dtype=kept)
             for c in self.coefficients
         ]
 
@@ -91,13 +91,13 @@ class Case:
             weights,
             [block for i, block in enumerate(self.blocks) if i not in lost] + self.parity[: len(lost)],
             [i for i in range(k) if i not in lost] + [-1] * len(lost),
-            self.exponents,
+            self.levels,
             axis=self.axis,
             length=self.length,
             shape=self.blocks[wanted].shape,
             dtype=self.dtype,
             tolerance=tolerance,
-            target=wanted if self.exponents is not None else -1,
+            target=wanted if self.levels is not None else -1,
             with_bound=True,
             **kwargs,
         )
@@ -125,9 +125,9 @@ def double(k: int, m: int, rng: np.random.Generator) -> Block:
     return np.stack([np.tile(np.eye(m), k), np.concatenate(units, axis=1)])
 
 
-def exponents_of(blocks: list[Block], axis: int) -> list[Any]:
-    """Return the row exponents of each block by itself."""
-    return [row_exponents(block, axis) for block in blocks]
+def levels_of(blocks: list[Block], axis: int) -> list[Any]:
+    """Return the row levels of each block by itself."""
+    return [row_levels(block, axis) for block in blocks]
 
 
 def ragged(

@@ -15,7 +15,7 @@ from kernel_cases import (
     Case,
     double,
     draw,
-    exponents_of,
+    levels_of,
     lay_out,
     ones,
     ragged,
@@ -33,7 +33,7 @@ def test_single_parity_of_ragged_blocks(dtype: str, m: int, scaled: bool) -> Non
     rng = np.random.default_rng(m)
     for axis, shape in ((0, (16, 3)), (1, (2, 16, 3)), (2, (2, 3, 8)), (0, (24,))):
         blocks = ragged(rng, 4, shape, axis, dtype, least=0)
-        case = Case(blocks, ones(4, m), shape[axis], axis, exponents_of(blocks, axis) if scaled else None)
+        case = Case(blocks, ones(4, m), shape[axis], axis, levels_of(blocks, axis) if scaled else None)
         for lost, block in enumerate(blocks):
             found, bound = case.decode([lost], lost)
             assert found.dtype == block.dtype and found.shape == block.shape
@@ -66,7 +66,7 @@ def test_error_law(
         size = [-1 if d == axis else 1 for d in range(2)]
         powers = rng.uniform(-6, 6, block.shape[axis] if mixed_rows else 1).reshape(size)
         blocks[i] = lay_out((block * 10.0**powers).astype(dtype), layout)
-    case = Case(blocks, double(k, m, rng), 16, axis, exponents_of(blocks, axis) if scaled else None)
+    case = Case(blocks, double(k, m, rng), 16, axis, levels_of(blocks, axis) if scaled else None)
     lost = sorted(rng.choice(k, 2, replace=False).tolist())
     for wanted in lost:
         try:
@@ -87,7 +87,7 @@ def test_small_block_among_large_ones(dtype: str) -> None:
     with pytest.raises(DecodeRefused, match="digits") as caught:
         Case(blocks, ones(4), 32).decode([0], 0, tolerance=1e-2)
     assert caught.value.bound is not None and caught.value.bound > 1 and caught.value.tolerance == 1e-2
-    found, bound = Case(blocks, ones(4), 32, exponents=exponents_of(blocks, 0)).decode([0], 0)
+    found, bound = Case(blocks, ones(4), 32, levels=levels_of(blocks, 0)).decode([0], 0)
     assert worst_row(found, blocks[0], 0) <= bound < 50 * np.finfo(dtype).eps
 
 
@@ -108,9 +108,9 @@ def test_rows_of_zeros(m: int) -> None:
     rng = np.random.default_rng(0)
     blocks = [draw(rng, (8, 5), "float64") * 1e5 for _ in range(3)]
     blocks[0][[2, 7]] = 0
-    exponents = exponents_of(blocks, 0)
-    assert exponents[0][2] == ZERO
-    found, bound = Case(blocks, ones(3, m), 8, exponents=exponents).decode([0], 0, tolerance=1e-12)
+    levels = levels_of(blocks, 0)
+    assert levels[0][2] == ZERO
+    found, bound = Case(blocks, ones(3, m), 8, levels=levels).decode([0], 0, tolerance=1e-12)
     assert not found[[2, 7]].any() and not np.signbit(found[[2, 7]]).any() and bound < 1e-12
     with pytest.raises(DecodeRefused):
         Case([b * 0.1 for b in blocks], ones(3, m), 8).decode([0], 0, tolerance=1e-2)
@@ -126,10 +126,10 @@ def test_rows_of_zeros(m: int) -> None:
 def test_not_finite_is_refused(bad: float, place: int, scaled: bool, dtype: str) -> None:
     blocks = [np.ones((4, 6), dtype) for _ in range(3)]
     blocks[place][2, 3] = bad
-    exponents = exponents_of(blocks, 0) if scaled else None
+    levels = levels_of(blocks, 0) if scaled else None
     for m in (1, 4):
         with pytest.raises(DecodeRefused, match="finite") as caught:
-            Case(blocks, ones(3, m), 4, exponents=exponents).decode([0], 0)
+            Case(blocks, ones(3, m), 4, levels=levels).decode([0], 0)
         assert caught.value.bound == np.inf
 
 
@@ -140,18 +140,18 @@ def test_near_the_ends_of_the_range(dtype: str) -> None:
     if dtype != "float16":
         with pytest.raises(DecodeRefused, match="finite"):
             Case(large, ones(4), 4).decode([0], 0)
-    found, bound = Case(large, ones(4), 4, exponents=exponents_of(large, 0)).decode([0], 0)
+    found, bound = Case(large, ones(4), 4, levels=levels_of(large, 0)).decode([0], 0)
     assert worst_row(found, large[0], 0) <= bound
     tiny = [np.full((4, 4), info.tiny, dtype) * (i + 1) for i in range(4)]
-    found, bound = Case(tiny, ones(4), 4, exponents=exponents_of(tiny, 0)).decode([0], 0)
+    found, bound = Case(tiny, ones(4), 4, levels=levels_of(tiny, 0)).decode([0], 0)
     assert worst_row(found, tiny[0], 0) <= bound
 
 
 def test_overflow_on_the_way_back_is_refused() -> None:
-    exponents = [np.array([120], np.int16)] * 2
+    levels = [np.array([483], np.int16)] * 2
     with pytest.raises(DecodeRefused, match="overflows"):
         decode_block(
-            [[1.0]], [np.full((1, 3), 1e10, "f4")], [-1], exponents, target=1,
+            [[1.0]], [np.full((1, 3), 1e10, "f4")], [-1], levels, target=1,
             axis=0, length=1, shape=(1, 3), dtype="f4", tolerance=1,
         )  # fmt: skip
     with pytest.raises(DecodeRefused, match="overflows"):
@@ -161,7 +161,7 @@ def test_overflow_on_the_way_back_is_refused() -> None:
         )  # fmt: skip
     with pytest.raises(DecodeRefused, match="float32 holds"):
         decode_block(
-            [[1.0]], [np.ones((1, 3), "f4")], [0], [np.array([500], np.int16)],
+            [[1.0]], [np.ones((1, 3), "f4")], [0], [np.array([2003], np.int16)],
             axis=0, length=1, shape=(1, 3), dtype="f4", tolerance=1,
         )  # fmt: skip
 
@@ -169,12 +169,12 @@ def test_overflow_on_the_way_back_is_refused() -> None:
 def test_lost_digits_of_subnormal_pieces_count() -> None:
     """A piece that underflowed is known to a step, not to a share of its value."""
     values = np.float32(1.1) * np.ones((1, 8), "f4")
-    exponents = [np.array([-100], np.int16), np.array([0], np.int16)]
+    levels = [np.array([-397], np.int16), np.array([3], np.int16)]
     operand = values * np.float32(2.0**-100)
     piece = (operand * np.float32(2.0**-45)).astype("f4")
     parity = values * np.float32(2.0**-45) * 2
     found, bound = decode_block(
-        [[1.0, -1.0]], [parity, piece], [-1, 0], exponents, target=1,
+        [[1.0, -1.0]], [parity, piece], [-1, 0], levels, target=1,
         axis=0, length=1, shape=(1, 8), dtype="f4", tolerance=np.inf, with_bound=True,
     )  # fmt: skip
     assert worst_row(found, values * np.float32(2.0**-45), 0) <= bound
@@ -186,7 +186,7 @@ def test_lost_digits_of_subnormal_pieces_count() -> None:
 def test_empty_blocks(shape: tuple[int, ...], dtype: str, m: int) -> None:
     for length in {shape[0] if shape[0] % m == 0 else 4, 8}:
         blocks = [np.empty(shape, dtype) for _ in range(3)]
-        case = Case(blocks, ones(3, m), length, exponents=exponents_of(blocks, 0))
+        case = Case(blocks, ones(3, m), length, levels=levels_of(blocks, 0))
         assert case.parity[0].shape == (length, *shape[1:]) and not case.parity[0].any()
         found, _ = case.decode([1], 1, tolerance=1e-3)
         assert found.shape == shape and found.dtype == dtype
@@ -204,10 +204,10 @@ def test_rows_past_the_wanted_block_are_not_judged() -> None:
 def test_a_parity_piece_can_be_rebuilt() -> None:
     rng = np.random.default_rng(0)
     blocks = [draw(rng, (8, 3), "float64") * 10.0**i for i in range(3)]
-    exponents = exponents_of(blocks, 0)
-    case = Case(blocks, ones(3), 8, exponents=exponents)
+    levels = levels_of(blocks, 0)
+    case = Case(blocks, ones(3), 8, levels=levels)
     found = decode_block(
-        [[1, 1, 1]], blocks, range(3), exponents,
+        [[1, 1, 1]], blocks, range(3), levels,
         axis=0, length=8, shape=(8, 3), dtype="f8", tolerance=1e-12,
     )  # fmt: skip
     np.testing.assert_allclose(found, case.parity[0], rtol=1e-13)
@@ -237,7 +237,7 @@ def test_encode_against_padding() -> None:
 
 def test_integers_to_float_results() -> None:
     blocks = [np.array([[1, 2], [3, 4]]), np.array([[5, 6]])]
-    parity = encode_block([[0.5, 1]], blocks, exponents_of(blocks, 0), axis=0, length=2, dtype="f4")
+    parity = encode_block([[0.5, 1]], blocks, levels_of(blocks, 0), axis=0, length=2, dtype="f4")
     assert parity.dtype == np.float32 and parity.tolist() == [[5.5, 7], [1.5, 2]]
 
 
@@ -286,7 +286,7 @@ def test_amplification_and_tolerance() -> None:
         ({"own": [0, -1], "length": 4}, "parity piece"),
         ({"shape": (2, 4)}, "no block of shape"),
         ({"shape": (3, 3)}, "no block of shape"),
-        ({"exponents": [np.zeros(3, np.int16)] * 2}, "exponents for"),
+        ({"levels": [np.zeros(3, np.int16)] * 2}, "levels for"),
     ],
 )
 def test_arguments_are_checked(change: dict[str, Any], text: str) -> None:
