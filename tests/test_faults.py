@@ -107,7 +107,7 @@ def test_slow_frozen_and_killed_worker(cluster) -> None:
     product(client, lambda stack: None)  # the first one installs the plugin and imports everything
     undisturbed, figures = product(client, lambda stack: None)
     assert figures["groups"] >= 4
-    assert figures["decoded"] == figures["rebuilt"] == figures["errors"] == 0
+    assert figures["errors"] == 0
     held = figures["workers_held"]
 
     def part_way(part: float, fault: Callable[..., Any], *args: Any) -> Callable[[ExitStack], None]:

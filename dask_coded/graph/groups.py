@@ -104,8 +104,8 @@ def _code(k: int, r: int, length: int, settings: Settings) -> Code:
     if settings.code == "replication":
         return _replication(k, 1 + r)
     code = _parity(k, r)
-    # Blocks are padded to whole sub-blocks: not worth it for blocks of a few rows.
-    return code if length >= 4 * code.sub_blocks else _parity(k, r, 1)
+    padding = -length % code.sub_blocks
+    return code if padding <= length / 4 else _parity(k, r, 1)
 
 
 # One object for equal codes, so that the scheduler keeps one decoder's plans.

@@ -176,6 +176,13 @@ def test_balanced():
             assert min(sizes) >= 2 and max(sizes) <= max(limit, 3) and max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize("rows, sub_blocks", [(64, 8), (20, 8), (8, 8), (33, 8), (17, 1), (5, 1)])
+def test_sub_blocks_unless_padding_is_long(rows, sub_blocks):
+    x = da.ones((16 * rows, 40), chunks=(rows, 40)) @ da.ones((40, 30))
+    (group,) = groups(rewritten(x, parity=2, axis="rows", group=64))
+    assert (group.code.k, group.code.sub_blocks) == (16, sub_blocks)
+
+
 def test_group_of_product_code():
     x = tall() @ wide()
     graph = rewritten(x, parity=(1, 1))
