@@ -16,6 +16,7 @@ from distributed import Client, Event, wait
 from test_faults import assert_nothing_left
 
 import dask_coded as dc
+from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.vault import Vault
 
 DTYPES = ["float64", "float32", "complex128", "bool", "int8", "datetime64[ns]", "S3", "f4,i2"]
@@ -60,7 +61,7 @@ def settled(client: Client, groups: int = 1) -> None:
                 for k in g.pieces
                 if (ts := dask_scheduler.tasks.get(k))
             ]
-            for g in vault.groups
+            for g in vault.shelf.groups.values()
         }
         busy = {
             str(ts.key): ts.state
@@ -71,7 +72,7 @@ def settled(client: Client, groups: int = 1) -> None:
 
     def is_settled(dask_scheduler: Any) -> bool:
         vault = dask_scheduler.plugins["dask-coded"].vault
-        found = {id(group): group for group in vault.group_of.values()}.values()
+        found = vault.shelf.groups.values()
         pieces = [dask_scheduler.tasks.get(key) for group in found for key in group.pieces]
         idle = all(ts.state in ("memory", "released", "forgotten") for ts in dask_scheduler.tasks.values())
         whole = all(ts is not None and ts.who_has and len(ts.who_has) == 1 for ts in pieces)
@@ -82,7 +83,14 @@ def settled(client: Client, groups: int = 1) -> None:
             len(held) == min(len(group.pieces), len(dask_scheduler.running))
             for held, group in zip(workers, found, strict=False)
         )
-        return len(found) >= groups and idle and apart and whole and not vault.lent and not vault.request_of
+        return (
+            len(found) >= groups
+            and idle
+            and apart
+            and whole
+            and not vault.lent
+            and not vault.shelf.request_of
+        )
 
     deadline = time.monotonic() + 40
     while not client.run_on_scheduler(is_settled):
@@ -165,7 +173,7 @@ def test_memory_and_workers_of_groups(cluster: Callable[..., Client], tmp_path: 
 
     def look(dask_scheduler: Any) -> tuple[float, list[list[str]]]:
         vault = dask_scheduler.plugins["dask-coded"].vault
-        groups = {group.name: group for group in vault.group_of.values()}.values()
+        groups = vault.shelf.groups.values()
         tasks = dask_scheduler.tasks
         total = sum(ts.nbytes * len(ts.who_has) for ts in tasks.values() if ts.who_has)
         return total, [[ws.address for k in g.pieces for ws in tasks[k].who_has] for g in groups]
@@ -252,16 +260,25 @@ def test_without_a_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["protect", "on_memory", "on_released", "gather", "_parity_in", "_give_back", "tend"]
+    ("part", "method"),
+    [
+        (Vault, "protect"),
+        (Vault, "on_memory"),
+        (Vault, "on_released"),
+        (Encoding, "gather"),
+        (Encoding, "parity_in"),
+        (Vault, "_give_back"),
+        (Vault, "tend"),
+    ],
 )
 def test_bugs_are_logged_and_harm_nothing(
-    method: str, cluster: Callable[..., Client], tmp_path: Any, monkeypatch: Any, caplog: Any
+    part: type, method: str, cluster: Callable[..., Client], tmp_path: Any, monkeypatch: Any, caplog: Any
 ) -> None:
     def broken(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("planted")
 
     client = cluster(3)
-    monkeypatch.setattr(Vault, method, broken)
+    monkeypatch.setattr(part, method, broken)
     plain = source(tmp_path / "runs", blocks=4)
     with dask.config.set(scheduler="sync"):
         expected = plain.compute()

@@ -23,7 +23,7 @@ from numpy.typing import DTypeLike, NDArray
 from dask_coded.kernels.dtypes import real_dtype
 from dask_coded.kernels.tiles import tiles
 
-__all__ = ["NONFINITE", "ZERO", "merge_levels", "row_levels", "row_factors"]
+__all__ = ["NONFINITE", "ZERO", "merge_levels", "row_factors", "row_levels"]
 
 ZERO = np.int16(-(2**15))
 """Stands for the level of a row of zeros: below every other."""

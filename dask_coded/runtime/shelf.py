@@ -5,14 +5,14 @@ Knows no Dask, clock or I/O. The scheduler plugin tells what is in memory where.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 
 from dask_coded.errors import NotDecodable
 from dask_coded.kernels.erasure import sources
 
-__all__ = ["KeptGroup", "Request", "group_size", "next_group"]
+__all__ = ["KeptGroup", "Request", "Shelf", "group_size", "next_group"]
 
 
 @dataclass(eq=False)
@@ -75,16 +75,62 @@ class Request:
         Blocks of a group at most; None: what suits the number of workers.
     awaited : set of keys
         Blocks that are not in memory yet.
-    arrived : dict of key to str
-        Blocks in memory that have no group yet, and the worker that holds each.
     """
 
     name: str
     parity: int
     group: int | None
     awaited: set[Hashable]
-    arrived: dict[Hashable, str] = field(default_factory=dict)
     groups: int = 0
+    #: Blocks in memory that have no group yet, by the worker that holds them.
+    held: dict[str, dict[Hashable, None]] = field(default_factory=dict)
+    _where: dict[Hashable, str] = field(default_factory=dict)
+
+    @property
+    def arrived(self) -> Collection[Hashable]:
+        """Blocks in memory that have no group yet."""
+        return self._where.keys()
+
+    def arrive(self, key: Hashable, worker: str) -> None:
+        """A block is in memory."""
+        self.awaited.discard(key)
+        if key not in self._where:
+            self._where[key] = worker
+            self.held.setdefault(worker, {})[key] = None
+
+    def leave(self, key: Hashable) -> None:
+        """A block is in memory no more, or has got a group."""
+        worker = self._where.pop(key, None)
+        if worker is not None:
+            del self.held[worker][key]
+            if not self.held[worker]:
+                del self.held[worker]
+
+
+class Shelf:
+    """All blocks that must survive: asked for, or in a group."""
+
+    def __init__(self) -> None:
+        self.request_of: dict[Hashable, Request] = {}
+        #: By block, parity piece and encode task.
+        self.group_of: dict[Hashable, KeptGroup] = {}
+        self.groups: dict[str, KeptGroup] = {}
+
+    def put(self, group: KeptGroup) -> None:
+        """Keep a new group."""
+        self.groups[group.name] = group
+        self.group_of.update(dict.fromkeys((*group.pieces, group.encoded), group))
+
+    def take(self, group: KeptGroup) -> None:
+        """Keep a group no longer."""
+        self.groups.pop(group.name, None)
+        for key in (*group.pieces, group.encoded):
+            if self.group_of.get(key) is group:
+                del self.group_of[key]
+
+    def requests(self) -> Iterator[Request]:
+        """Yield what is still to be put in groups."""
+        yield from {request.name: request for request in self.request_of.values()}.values()
 
 
 #: More blocks in a group need less memory for parity and more reading for a rebuild.
@@ -96,27 +142,32 @@ def group_size(workers: int, parity: int, most: int | None) -> int:
     return max(0, min(workers - parity, most or BLOCKS_OF_A_GROUP))
 
 
-def next_group(arrived: dict[Hashable, str], size: int, last: bool) -> Sequence[Hashable]:
+def next_group(
+    held: Mapping[str, Collection[Hashable]], machines: Mapping[str, str], size: int, last: bool
+) -> Sequence[Hashable]:
     """Return blocks that make a group, none if it is better to wait.
 
-    They are on different workers, unless no more blocks will come and too few workers
-    hold what is left: then pieces move, which costs less than parity for small groups.
+    They are on different workers, of different machines in turn, unless no more blocks
+    will come and too few workers hold what is left: then pieces move, which costs less
+    than parity for small groups.
 
     Parameters
     ----------
-    arrived : dict of key to str
-        Blocks without a group, and where each is.
+    held : dict of str to keys
+        Blocks without a group, by the worker that holds them.
+    machines : dict of str to str
+        The machine that each worker runs on.
     size : int
         Blocks of a group.
     last : bool
         No more blocks will come: smaller groups are right too.
     """
-    held: dict[str, list[Hashable]] = {}
-    for key, worker in arrived.items():
-        held.setdefault(worker, []).append(key)
     if not held or size < 1 or (len(held) < size and not last):
         return ()
-    fullest = sorted(held, key=lambda worker: (-len(held[worker]), worker))
-    rounds = zip_longest(*(held[worker] for worker in fullest), fillvalue=None)
-    in_turn = [key for keys in rounds for key in keys if key is not None]
-    return in_turn[:size]
+    together: dict[str, list[str]] = {}
+    for worker in sorted(held, key=lambda worker: (-len(held[worker]), worker)):
+        together.setdefault(machines.get(worker, worker), []).append(worker)
+    in_turn = [worker for turn in zip_longest(*together.values()) for worker in turn if worker is not None]
+    rounds = zip_longest(*(held[worker] for worker in in_turn))
+    keys = (key for key in chain.from_iterable(rounds) if key is not None)
+    return list(islice(keys, size))

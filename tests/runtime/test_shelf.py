@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dask_coded.runtime.shelf import KeptGroup, group_size, next_group
+from dask_coded.runtime.shelf import KeptGroup, Request, Shelf, group_size, next_group
 
 GROUP = KeptGroup("g", ("a", "b", "c"), ("p", "q"), "e", "w0")
 
@@ -26,16 +26,35 @@ def test_any_sufficient_pieces_rebuild_a_block() -> None:
 
 @given(where=st.lists(st.sampled_from("uvwxyz"), max_size=30), size=st.integers(1, 6), last=st.booleans())
 def test_groups_have_a_worker_for_each_block(where: list[str], size: int, last: bool) -> None:
-    arrived = dict(enumerate(where))
-    while blocks := next_group(arrived, size, last):
-        held = len(set(arrived.values()))
-        workers = [arrived.pop(key) for key in blocks]
-        assert len(set(workers)) == min(held, size), "as many workers as there are"
-        assert len(blocks) == size or (last and not arrived), "only the last group is smaller"
-    assert not (last and arrived)
-    assert last or len(set(arrived.values())) < size
+    request = Request("r", 1, None, set(range(len(where))))
+    for key, worker in enumerate(where):
+        request.arrive(key, worker)
+    assert not request.awaited
+    while blocks := next_group(request.held, {}, size, last):
+        held = len(request.held)
+        for key in blocks:
+            request.leave(key)
+        assert len({where[key] for key in blocks}) == min(held, size), "as many workers as there are"
+        assert len(blocks) == size or (last and not request.arrived), "only the last group is smaller"
+    assert not (last and request.arrived)
+    assert last or len(request.held) < size
+
+
+def test_groups_span_machines() -> None:
+    held = {worker: [worker.upper()] for worker in "abcdef"}
+    machines = {"a": "m", "b": "m", "c": "m", "d": "n", "e": "n", "f": "o"}
+    assert set(next_group(held, machines, 3, last=False)) == {"A", "D", "F"}
+    assert len(set(next_group(held, machines, 6, last=False))) == 6
 
 
 def test_no_group_without_room() -> None:
-    assert not next_group({1: "u"}, 0, last=True)
-    assert not next_group({}, 2, last=True)
+    assert not next_group({"u": [1]}, {}, 0, last=True)
+    assert not next_group({}, {}, 2, last=True)
+
+
+def test_shelf_forgets_what_is_taken() -> None:
+    shelf = Shelf()
+    shelf.put(GROUP)
+    assert shelf.group_of["a"] is shelf.group_of["q"] is shelf.group_of["e"] is GROUP
+    shelf.take(GROUP)
+    assert not shelf.group_of and not shelf.groups

@@ -1,4 +1,4 @@
-"""Keeps the pieces of a group on different workers while the cluster changes.
+"""Keeps the pieces of a group on different workers, and machines, while the cluster changes.
 
 A rebuild may have had no worker of its own to go to, retirement and rebalancing look
 at sizes only. A piece is copied first and dropped from its old worker afterwards.
@@ -23,6 +23,8 @@ __all__ = ["Spreading", "remove_replica"]
 MOVES = 8
 #: Seconds after which a move is taken for failed.
 PATIENCE = 10.0
+#: Groups looked at in one go: many groups must not keep the scheduler busy.
+LOOKS = 200
 
 
 def remove_replica(scheduler: Scheduler, ts: TaskState, worker: str) -> bool:
@@ -46,17 +48,68 @@ class Move:
 
 
 class Spreading:
-    """Moves pieces that share a worker with another piece of their group."""
+    """Chooses workers for pieces, and moves pieces that have come together."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.moves: dict[Hashable, Move] = {}
+        #: Parity pieces that each worker was given.
+        self.given: Counter[str] = Counter()
+        self._next = 0
+
+    # ---------------------------------------------------------------- choosing
+
+    def machines(self) -> dict[str, str]:
+        """Return the machine of each worker."""
+        return {ws.address: ws.host for ws in self.scheduler.workers.values()}
+
+    def holders(self, keys: Iterable[Hashable]) -> list[WorkerState]:
+        """Return the workers that hold these pieces, one as often as it holds one."""
+        tasks = self.scheduler.tasks
+        return [ws for key in keys if key in tasks for ws in tasks[key].who_has or ()]
+
+    def places(self, blocks: Iterable[Hashable], parity: int) -> list[str]:
+        """Return workers for parity pieces: other ones than the blocks', of other machines if possible."""
+        taken = self.holders(blocks)
+        free = self.scheduler.running - set(taken)
+        crowd = Counter(ws.host for ws in taken)
+        chosen: list[str] = []
+        while free and len(chosen) < parity:
+            best = min(free, key=lambda ws: (crowd[ws.host], self.given[ws.address], ws.nbytes, ws.address))
+            free = free - {best}
+            crowd[best.host] += 1
+            chosen.append(best.address)
+        chosen = chosen or sorted(ws.address for ws in self.scheduler.running)
+        self.given.update(chosen[:parity])
+        return chosen
+
+    def keep_apart(self, group: KeptGroup, ts: TaskState) -> None:
+        """Let a piece be computed on a worker that holds no other one, if there is such a worker.
+
+        Nor on one that fetches this piece: a worker that fetches from where it was lost
+        cannot compute it before that attempt has failed, which takes as long as
+        connecting may take.
+        """
+        fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
+        able = self.scheduler.running - fetching
+        taken = self.holders(key for key in group.pieces if key != ts.key)
+        others = able - set(taken) or able
+        if others:
+            crowd = Counter(ws.host for ws in taken)
+            least = min(crowd[ws.host] for ws in others)
+            ts.worker_restrictions = {ws.address for ws in others if crowd[ws.host] == least}
+            ts.loose_restrictions = True
+
+    # ------------------------------------------------------------------ moving
 
     def __call__(self, groups: Iterable[KeptGroup], now: float) -> None:
-        """End moves that are done, begin those that are needed."""
+        """End moves that are done, begin those that are needed in some of the groups, by turns."""
         self._end(now)
         incoming = Counter(move.target for move in self.moves.values())
-        for group in groups:
+        every = list(groups)
+        first = self._next if self._next < len(every) else 0
+        self._next = first + LOOKS
+        for group in every[first : first + LOOKS]:
             if len(self.moves) >= MOVES:
                 return
             self._begin(group, incoming, now)
@@ -73,23 +126,26 @@ class Spreading:
             del self.moves[key]
 
     def _begin(self, group: KeptGroup, incoming: Counter[str], now: float) -> None:
-        tasks = self.scheduler.tasks
-        pieces = [tasks[key] for key in group.pieces if key in tasks]
-        held: set[WorkerState] = set()
-        for ts in pieces:
-            if ts.key in self.moves or ts.state != "memory" or not ts.who_has or len(ts.who_has) > 1:
+        """Begin one move of a group, if one is needed and possible."""
+        taken = Counter(self.holders(group.pieces))
+        if any(key in self.moves for key in group.pieces):
+            return
+        crowd: Counter[str] = Counter()
+        for ws, pieces in taken.items():
+            crowd[ws.host] += pieces
+        free = self.scheduler.running - taken.keys()
+        if not free:
+            return
+        target = min(free, key=lambda ws: (crowd[ws.host], incoming[ws.address], ws.nbytes, ws.address))
+        for ts in map(self.scheduler.tasks.get, group.pieces):
+            if ts is None or ts.state != "memory" or len(ts.who_has or ()) != 1:
                 continue
             (ws,) = ts.who_has
-            if ws not in held:
-                held.add(ws)
-                continue
-            taken = {holder for piece in pieces for holder in piece.who_has or ()}
-            coming = {self.moves[piece.key].target for piece in pieces if piece.key in self.moves}
-            free = [other for other in self.scheduler.running - taken if other.address not in coming]
-            if not free:
+            # One machine more than parity covers is worth a move only if it makes machines more equal.
+            crowded = crowd[ws.host] > max(len(group.parity), crowd[target.host] + 1)
+            if taken[ws] > 1 or crowded:
+                incoming[target.address] += 1
+                self.moves[ts.key] = Move(ws.address, target.address, now)
+                stimulus = f"dask-coded-spread-{now}"
+                self.scheduler.request_acquire_replicas(target.address, [ts.key], stimulus_id=stimulus)
                 return
-            target = min(free, key=lambda other: (incoming[other.address], other.nbytes, other.address))
-            incoming[target.address] += 1
-            self.moves[ts.key] = Move(ws.address, target.address, now)
-            stimulus = f"dask-coded-spread-{now}"
-            self.scheduler.request_acquire_replicas(target.address, [ts.key], stimulus_id=stimulus)
