@@ -4,7 +4,7 @@ from dask_coded import codes
 from dask_coded.array import coded, matmul
 from dask_coded.errors import CodedError, CodedWarning, DecodeRefused, NotDecodable
 from dask_coded.install import dask_setup, install, report, uninstall
-from dask_coded.persist import persist
+from dask_coded.persist import persist, scatter
 from dask_coded.report import Report
 
 __version__ = "0.1.0"
@@ -23,5 +23,6 @@ __all__ = [
     "matmul",
     "persist",
     "report",
+    "scatter",
     "uninstall",
 ]

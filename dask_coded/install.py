@@ -80,7 +80,7 @@ async def _report(client: Client) -> Report:
     answer = await _ask(client, "coded_report")
     if not isinstance(answer, dict) or "figures" not in answer:
         raise CodedError("the scheduler has no dask_coded plugin; call dask_coded.install(client) first")
-    return Report(answer["figures"], list(answer["events"]))
+    return Report(answer["figures"], list(answer["events"]), list(answer["kept"]))
 
 
 def report(client: Client | None = None) -> Any:

@@ -10,6 +10,8 @@ __all__ = ["Report"]
 
 _UNITS = {
     "bytes_moved": format_bytes,
+    "parity_bytes": format_bytes,
+    "spared_seconds": format_time,
     "seconds_saved": format_time,
     "seconds_spent": format_time,
     "max_error_bound": "{:.1e}".format,
@@ -20,14 +22,20 @@ _MEANING = {
     "decoded": "blocks decoded from other pieces",
     "rebuilt": "lost blocks rebuilt from survivors",
     "recomputed": "lost blocks that had to be computed again",
+    "spared_tasks": "tasks that computing them again would have run",
+    "spared_seconds": "worker time that those tasks would have taken",
     "rerun": "late tasks run again on another worker",
     "refused": "decodes refused by the accuracy check",
     "parity_tasks": "redundant tasks that ran",
-    "bytes_moved": "size of the pieces read by decodes",
+    "bytes_moved": "size of the pieces read by decodes and rebuilds",
     "max_error_bound": "largest estimated relative error of a decoded block",
     "seconds_saved": "time that late pieces took beyond their decode, so far",
     "seconds_spent": "worker time of redundant tasks",
     "workers_held": "times a late or frozen worker was held back",
+    "kept_groups": "groups of persisted blocks that have parity now",
+    "kept_unprotected": "persisted blocks in memory that wait for parity",
+    "redundancy": "pieces that every group of persisted blocks can lose now",
+    "parity_bytes": "size of their parity in memory",
     "errors": "failures of dask_coded itself (see the scheduler's log)",
 }
 
@@ -35,8 +43,12 @@ _MEANING = {
 class Report:
     """Figures since the plugin was installed; see `to_dict` for the names."""
 
-    def __init__(self, figures: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, figures: dict[str, Any], events: list[dict[str, Any]], kept: list[dict[str, Any]]
+    ) -> None:
         self._figures = figures
+        #: Groups of persisted blocks: name, blocks, parity, and how many more pieces each can lose.
+        self.kept = kept
         #: What each decode read and how exact it was, oldest first.
         self.events = events
 

@@ -9,7 +9,7 @@ from dask._task_spec import List, Task, TaskRef
 
 from dask_coded.kernels.erasure import ParityPiece, encode, recover
 
-__all__ = ["encode_task", "finished_task", "parity_again_task", "parity_task", "rebuild_task"]
+__all__ = ["encode_task", "finished_task", "lost_task", "parity_again_task", "parity_task", "rebuild_task"]
 
 
 def encode_bytes(blocks: Sequence[Any], parity: int) -> tuple[ParityPiece, ...]:
@@ -42,6 +42,14 @@ def finished() -> None:
     """Stand for a parity piece that is in memory and owes nothing to its blocks any more."""
 
 
+def lost(key: Hashable) -> None:
+    """Stand for data that came from a client and is nowhere any more."""
+    raise LookupError(
+        f"{key!r} was sent to the cluster by a client; more workers that held it and its parity were lost "
+        "than the parity covers: send it again"
+    )
+
+
 def encode_task(key: Hashable, blocks: Sequence[Hashable], parity: int) -> Task:
     """Return the task that encodes `blocks`."""
     return Task(key, encode_bytes, List(*map(TaskRef, blocks)), parity)
@@ -60,6 +68,11 @@ def parity_again_task(key: Hashable, blocks: Sequence[Hashable], parity: int, in
 def finished_task(key: Hashable) -> Task:
     """Return the spec of a parity piece that is in memory: without any edges."""
     return Task(key, finished)
+
+
+def lost_task(key: Hashable) -> Task:
+    """Return the spec of data that no task has made."""
+    return Task(key, lost, key)
 
 
 def rebuild_task(key: Hashable, index: int, sources: Mapping[int, Hashable]) -> Task:

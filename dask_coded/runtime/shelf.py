@@ -115,6 +115,8 @@ class Shelf:
         #: By block, parity piece and encode task.
         self.group_of: dict[Hashable, KeptGroup] = {}
         self.groups: dict[str, KeptGroup] = {}
+        #: Blocks without a task that could compute them again.
+        self.scattered: set[Hashable] = set()
 
     def put(self, group: KeptGroup) -> None:
         """Keep a new group."""

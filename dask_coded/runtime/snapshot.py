@@ -19,6 +19,8 @@ class Counters:
     decoded: int = 0
     rebuilt: int = 0
     recomputed: int = 0
+    spared_tasks: int = 0
+    spared_seconds: float = 0.0
     rerun: int = 0
     refused: int = 0
     parity_tasks: int = 0

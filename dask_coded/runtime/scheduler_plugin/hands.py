@@ -41,11 +41,13 @@ class Hands:
         looks: Looks,
         related: Callable[[TaskState], bool],
         in_use: Callable[[Hashable], bool],
+        concerned: Callable[[TaskState], bool],
     ) -> None:
         self.scheduler = scheduler
         self.looks = looks
         self.related = related
         self.in_use = in_use
+        self.concerned = concerned
         self.placement = Placement(scheduler)
         #: Tasks held only until their worker is through with them.
         self.lingering: set[Hashable] = set()
@@ -286,7 +288,7 @@ class Hands:
         stimulus = f"dask-coded-frozen-{time()}"
         self.frozen.add(ws.address)
         self.robbed.add(ws.address)
-        running = {ts.key for ts in ws.processing if self.related(ts)} - self.taken
+        running = {ts.key for ts in ws.processing if self.concerned(ts)} - self.taken
         self.taken |= running
         ended = running & self.lingering
         self.lingering -= ended
@@ -294,7 +296,7 @@ class Hands:
         for ts in list(ws.has_what):
             if len(ts.who_has or ()) == 1:
                 wanted = bool(ts.waiters or ts.who_wants)
-                if ts.run_spec is None or ts.actor or not wanted or not self.related(ts):
+                if ts.run_spec is None or ts.actor or not wanted or not self.concerned(ts):
                     continue
                 lost.append(ts.key)
             # All before any transition, as when a worker leaves: what is lost may be computed

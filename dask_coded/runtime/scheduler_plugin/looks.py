@@ -18,6 +18,8 @@ __all__ = ["Looks"]
 
 #: A heartbeat tells what ran a moment before it arrived.
 HEARTBEAT_AGE = 0.15
+#: Seconds by which a look may be late before the scheduler itself counts as deaf meanwhile.
+DEAF = 0.5
 
 
 class Looks:
@@ -34,6 +36,7 @@ class Looks:
         self.delivered: dict[str, float] = {}
         #: Workers that seemed occupied, and the heartbeat that first said so.
         self.suspected: dict[str, float] = {}
+        self._last_look = self._awake_since = 0.0
 
     def clear(self) -> None:
         """Forget everything; tasks seen from now on are dated again."""
@@ -132,9 +135,17 @@ class Looks:
         waiting = ws.metrics.get("task_counts", {}).get("ready", 0)
         return bool(ws.processing) and waiting > 0 and self.dropped(ws) >= ws.nthreads
 
-    def silent(self, now: float, seconds: float) -> tuple[str, ...]:
-        """Return the workers that gave no sign of life for too long."""
+    def silent(self, now: float, seconds: float, every: float) -> tuple[str, ...]:
+        """Return the workers that gave no sign of life for too long; called `every` so many seconds.
+
+        None after the scheduler itself was deaf for a while.
+        """
+        if now - self._last_look > 2 * every + DEAF:
+            self._awake_since = now
+        self._last_look = now
         bound = max(seconds, 4 * heartbeat_interval(len(self.scheduler.workers)))
+        if now - self._awake_since <= bound:
+            return ()
         return tuple(
             ws.address
             for ws in self.scheduler.workers.values()

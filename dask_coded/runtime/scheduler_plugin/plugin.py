@@ -22,9 +22,10 @@ from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin.edges import forgettable
+from dask_coded.runtime.scheduler_plugin.figures import kept_figures, kept_groups
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
-from dask_coded.runtime.scheduler_plugin.vault import Vault
+from dask_coded.runtime.scheduler_plugin.vault import TEND, Vault
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.tasks import TOPIC, decode
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
@@ -91,7 +92,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.counters = Counters()
         self._reset()
         self._pulse = PeriodicCallback(self.tick, 50)
-        self._vault_pulse = PeriodicCallback(self.tend, 250)
+        self._vault_pulse = PeriodicCallback(self.tend, 1000 * TEND)
         scheduler.handlers["coded_report"] = self.report
         scheduler.handlers["coded_protect"] = self.protect
         scheduler.handlers["coded_uninstall"] = self.uninstall
@@ -110,11 +111,10 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.machine = Machine()
         self.machine.counters = self.counters
         self.looks = Looks(self.scheduler)
-        self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use)
+        self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use, self._is_concerned)
         self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded)
         self._steps: deque[do.Instruction] = deque()
         self._related: dict[str, set[str]] = {}
-        self._last_tick = self._awake_since = time()
 
     async def uninstall(self) -> str:
         """Give up coding, let computations go on plain, and leave nothing behind."""
@@ -134,18 +134,26 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         assert self.scheduler is not None
         told = [event for _, event in self.scheduler.get_events(TOPIC)]
         bounds = [event["bound"] for event in told if event.get("action") == "decoded"]
-        figures = self.counters.to_dict()
+        figures = self.counters.to_dict() | kept_figures(self.vault.shelf, self.hands)
         figures["max_error_bound"] = max(bounds, default=figures["max_error_bound"])
-        return {"version": 1, "figures": figures, "events": told}
+        return {
+            "version": 1,
+            "figures": figures,
+            "events": told,
+            "kept": kept_groups(self.vault.shelf, self.hands),
+        }
 
-    async def protect(self, keys: Iterable[Hashable], parity: int, group: int | None = None) -> str:
+    async def protect(
+        self, keys: Iterable[Hashable], parity: int, group: int | None = None, silence: float = 2.5
+    ) -> str:
         """Answer `dask_coded.persist`: give parity to blocks, once they are in memory."""
         await self.vault.prepare()
-        self._protect(list(keys), parity, group)
+        self._protect(list(keys), parity, group, silence)
         return "OK"
 
     @guarded
-    def _protect(self, keys: list[Hashable], parity: int, group: int | None) -> None:
+    def _protect(self, keys: list[Hashable], parity: int, group: int | None, silence: float) -> None:
+        self.vault.silence = silence
         self.vault.protect(keys, parity, group)
         if not self._vault_pulse.is_running():
             self._vault_pulse.start()
@@ -319,20 +327,13 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         now = time()
         self._give_back_cancelled()
         threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
-        silent = self._silent(now)
+        lateness = self.machine.lateness
+        silent = self.looks.silent(now, lateness.silence, lateness.interval)
         running = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
         occupied = self.looks.occupied(self._cohort)
         self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied))
         self._flush()
-
-    def _silent(self, now: float) -> tuple[str, ...]:
-        """Return the silent workers; none after the scheduler itself was deaf for a while."""
-        if now - self._last_tick > 0.5:
-            self._awake_since = now
-        self._last_tick = now
-        seconds = self.machine.lateness.silence
-        return self.looks.silent(now, seconds) if now - self._awake_since > seconds else ()
 
     def _give_back_cancelled(self) -> None:
         """Let go of targets that only the plugin still wants: their client left or cancelled."""
@@ -362,6 +363,10 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if self.machine.knows(ts.key):
             return True
         return any(ts.group.name in names for names in self._related.values())
+
+    def _is_concerned(self, ts: TaskState) -> bool:
+        """Tell whether a task must not wait for a worker that does not answer."""
+        return self._is_related(ts) or self.vault.is_concerned(ts)
 
     def _tell(self, event: ev.Event) -> None:
         self._steps.extend(self.machine.handle(event))

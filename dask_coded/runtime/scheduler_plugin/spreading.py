@@ -126,26 +126,38 @@ class Spreading:
             del self.moves[key]
 
     def _begin(self, group: KeptGroup, incoming: Counter[str], now: float) -> None:
-        """Begin one move of a group, if one is needed and possible."""
-        taken = Counter(self.holders(group.pieces))
-        if any(key in self.moves for key in group.pieces):
-            return
+        """Begin the moves that a group needs, as far as possible."""
+        pieces = {key: self._where(key) for key in group.pieces}
+        taken = Counter(address for where in pieces.values() for address in where)
+        machines = self.machines()
         crowd: Counter[str] = Counter()
-        for ws, pieces in taken.items():
-            crowd[ws.host] += pieces
-        free = self.scheduler.running - taken.keys()
-        if not free:
-            return
-        target = min(free, key=lambda ws: (crowd[ws.host], incoming[ws.address], ws.nbytes, ws.address))
-        for ts in map(self.scheduler.tasks.get, group.pieces):
-            if ts is None or ts.state != "memory" or len(ts.who_has or ()) != 1:
-                continue
-            (ws,) = ts.who_has
-            # One machine more than parity covers is worth a move only if it makes machines more equal.
-            crowded = crowd[ws.host] > max(len(group.parity), crowd[target.host] + 1)
-            if taken[ws] > 1 or crowded:
-                incoming[target.address] += 1
-                self.moves[ts.key] = Move(ws.address, target.address, now)
-                stimulus = f"dask-coded-spread-{now}"
-                self.scheduler.request_acquire_replicas(target.address, [ts.key], stimulus_id=stimulus)
+        for address, number in taken.items():
+            crowd[machines.get(address, address)] += number
+        free = {ws.address: ws for ws in self.scheduler.running if ws.address not in taken}
+        for key, where in pieces.items():
+            if not free or len(self.moves) >= MOVES:
                 return
+            if len(where) != 1 or key in self.moves or self.scheduler.tasks[key].state != "memory":
+                continue
+            (source,) = where
+            target = min(free, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
+            here, there = machines.get(source, source), machines[target]
+            # One machine more than parity covers is worth a move only if it makes machines more equal.
+            if taken[source] > 1 or crowd[here] > max(len(group.parity), crowd[there] + 1):
+                self._move(key, source, target, now)
+                del free[target]
+                taken[source] -= 1
+                crowd[here] -= 1
+                crowd[there] += 1
+                incoming[target] += 1
+
+    def _where(self, key: Hashable) -> set[str]:
+        """Return the workers that will hold a piece."""
+        if key in self.moves:
+            return {self.moves[key].target}
+        return {ws.address for ws in self.holders([key])}
+
+    def _move(self, key: Hashable, source: str, target: str, now: float) -> None:
+        self.moves[key] = Move(source, target, now)
+        stimulus = f"dask-coded-spread-{now}"
+        self.scheduler.request_acquire_replicas(target, [key], stimulus_id=stimulus)

@@ -1,0 +1,67 @@
+"""What protection costs and what it spares, as the scheduler knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from dask_coded.runtime.scheduler_plugin.hands import Hands
+from dask_coded.runtime.shelf import KeptGroup, Shelf
+
+if TYPE_CHECKING:
+    from distributed.scheduler import TaskState
+
+__all__ = ["kept_figures", "kept_groups", "spared"]
+
+
+def kept_groups(shelf: Shelf, hands: Hands) -> list[dict[str, Any]]:
+    """Return for each group its name, blocks, parity pieces and how many more pieces it can lose."""
+    return [
+        {
+            "name": group.name,
+            "blocks": len(group.blocks),
+            "parity": len(group.parity),
+            "redundancy": _redundancy(group, hands),
+        }
+        for group in shelf.groups.values()
+    ]
+
+
+def _redundancy(group: KeptGroup, hands: Hands) -> int:
+    return sum(map(hands.is_readable, group.pieces)) - len(group.blocks)
+
+
+def kept_figures(shelf: Shelf, hands: Hands) -> dict[str, int]:
+    """Return what all groups together hold now."""
+    parity = [ts for group in shelf.groups.values() for ts in hands.states(group.parity) if ts.who_has]
+    left = [_redundancy(group, hands) for group in shelf.groups.values()]
+    return {
+        "kept_groups": len(shelf.groups),
+        "kept_unprotected": sum(len(request.arrived) for request in shelf.requests()),
+        "redundancy": max(0, min(left, default=0)),
+        "parity_bytes": sum(ts.get_nbytes() for ts in parity),
+    }
+
+
+def spared(ts: TaskState, dependencies: Iterable[TaskState], counted: set[Hashable]) -> tuple[int, float]:
+    """Return how many tasks computing a block again would run, and their seconds by the usual durations.
+
+    Parameters
+    ----------
+    ts : TaskState
+        The lost block's task.
+    dependencies : iterable of TaskState
+        What it was to be computed from.
+    counted : set of keys
+        Tasks that other lost blocks need too; those found now are added.
+    """
+    again = []
+    stack = [ts]
+    while stack:
+        task = stack.pop()
+        if task.key not in counted:
+            counted.add(task.key)
+            again.append(task)
+            needed = dependencies if task is ts else task.dependencies
+            stack.extend(dts for dts in needed if not dts.who_has)
+    return len(again), sum(max(0.0, task.prefix.duration_average) for task in again)

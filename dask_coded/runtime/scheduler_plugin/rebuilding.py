@@ -1,0 +1,150 @@
+"""Rebuilds lost blocks: their tasks read other pieces of their group until they are in memory again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_coded.runtime import byte_tasks as tasks
+from dask_coded.runtime.scheduler_plugin.edges import replace_dependencies
+from dask_coded.runtime.scheduler_plugin.encoding import Encoding
+from dask_coded.runtime.scheduler_plugin.figures import spared
+from dask_coded.runtime.scheduler_plugin.hands import Hands
+from dask_coded.runtime.scheduler_plugin.spreading import Spreading
+from dask_coded.runtime.shelf import KeptGroup, Shelf
+from dask_coded.runtime.snapshot import Counters
+
+if TYPE_CHECKING:
+    from distributed.scheduler import Scheduler, TaskState
+
+__all__ = ["Rebuilding"]
+
+#: A rebuild that finds damaged pieces is caught by a retry: the block is computed again.
+REBUILD_RETRIES = 1
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What a block's task was before it was told to rebuild."""
+
+    spec: Any
+    dependencies: frozenset[TaskState]
+    restrictions: set[str] | None
+    loose: bool
+    retries: int
+
+
+class Rebuilding:
+    """Knows how to rebuild blocks; the vault tells when."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        hands: Hands,
+        shelf: Shelf,
+        spreading: Spreading,
+        encoding: Encoding,
+        counters: Counters,
+    ) -> None:
+        self.scheduler = scheduler
+        self.hands = hands
+        self.shelf = shelf
+        self.spreading = spreading
+        self.encoding = encoding
+        self.counters = counters
+        self.lent: dict[Hashable, Lent] = {}
+        #: Tasks that are counted as spared by the rebuilds under way.
+        self._counted: set[Hashable] = set()
+
+    def begin(self, ts: TaskState) -> bool:
+        """Let a released block's task rebuild it; False if too little is left of its group."""
+        original = set(ts.dependencies)
+        if not self._lend(ts):
+            return False
+        if len(self.lent) == 1:
+            self._counted.clear()
+        if ts.key not in self.shelf.scattered:
+            number, seconds = spared(ts, original, self._counted)
+            self.counters.spared_tasks += number
+            self.counters.spared_seconds += seconds
+        return True
+
+    def _lend(self, ts: TaskState) -> bool:
+        group = self.shelf.group_of.get(ts.key)
+        plan = self._plan(group, ts.key)
+        if group is None or plan is None:
+            return False
+        self.lent[ts.key] = Lent(
+            ts.run_spec,
+            frozenset(ts.dependencies),
+            ts.worker_restrictions,
+            ts.loose_restrictions,
+            ts.retries,
+        )
+        # Nobody else may refer to them meanwhile, and they may be needed after all.
+        self.hands.want(dts.key for dts in ts.dependencies)
+        spec = tasks.rebuild_task(ts.key, group.blocks.index(ts.key), plan)
+        replace_dependencies(ts, spec, self.hands.states(plan.values()))
+        ts.retries = max(ts.retries, REBUILD_RETRIES)
+        if not ts.worker_restrictions and not ts.host_restrictions:
+            self.spreading.keep_apart(group, ts)
+        self.counters.bytes_moved += sum(source.get_nbytes() for source in ts.dependencies)
+        return True
+
+    def interrupted(self, ts: TaskState, failed: bool) -> None:
+        """A rebuild raised, or its worker was lost: compute the block again, or try once more."""
+        lent = self.lent[ts.key]
+        replace_dependencies(ts, lent.spec, self._alive(lent.dependencies))
+        self._end_loan(ts)
+        if failed or not self._lend(ts):
+            self.give_up(ts)
+
+    def give_up(self, ts: TaskState) -> None:
+        """Let Dask compute a released block again, or forget it if it cannot."""
+        if ts.key in self.shelf.scattered:
+            ts.has_lost_dependencies = True
+        else:
+            self.counters.recomputed += 1
+
+    def _plan(self, group: KeptGroup | None, key: Hashable) -> dict[int, Hashable] | None:
+        if group is None:
+            return None
+        return group.plan(key, {piece for piece in group.pieces if self.hands.is_readable(piece)})
+
+    def plan_again(self, key: Hashable) -> None:
+        """A piece that a rebuild may read is gone: read others, or compute the block again."""
+        ts, lent, group = self.scheduler.tasks.get(key), self.lent.get(key), self.shelf.group_of.get(key)
+        if ts is None or lent is None or ts.state == "memory":
+            return
+        if group is not None and all(self.hands.is_readable(dts.key) for dts in ts.dependencies):
+            return
+        plan = self._plan(group, key)
+        if group is not None and plan is not None:
+            self.hands.respecify(ts, tasks.rebuild_task(key, group.blocks.index(key), plan))
+            return
+        self.counters.recomputed += 1
+        self.hands.respecify(ts, lent.spec)
+        self._end_loan(ts)
+
+    def give_back(self, key: Hashable) -> None:
+        """A block is rebuilt: its task is again what it was."""
+        ts, lent, group = self.scheduler.tasks.get(key), self.lent.get(key), self.shelf.group_of.get(key)
+        if ts is None or lent is None or ts.state != "memory":
+            return
+        replace_dependencies(ts, lent.spec, self._alive(lent.dependencies))
+        self._end_loan(ts)
+        if group is not None:
+            self.encoding.drop_copies(
+                [piece for piece in group.pieces if piece != key], {ws.address for ws in ts.who_has or ()}
+            )
+
+    def _alive(self, states: Iterable[TaskState]) -> list[TaskState]:
+        return [dts for dts in states if self.scheduler.tasks.get(dts.key) is dts]
+
+    def _end_loan(self, ts: TaskState) -> None:
+        lent = self.lent.pop(ts.key)
+        ts.worker_restrictions, ts.loose_restrictions = lent.restrictions, lent.loose
+        ts.retries = lent.retries
+        self.hands.unwant([dts.key for dts in lent.dependencies if dts.key not in self.shelf.group_of])
+        self.hands.sign_off()
