@@ -65,7 +65,7 @@ def persist(*collections: Any, parity: int = 1, group: int | None = None, **kwar
     -----
     CodedWarning
         The cluster has too few workers now: with as many as `parity` or fewer nothing
-        can be protected.
+        is protected until more come.
 
     Notes
     -----
@@ -176,7 +176,7 @@ def _ready_client(caller: str, parity: int) -> Client | None:
     if 0 < workers <= parity:
         warnings.warn(
             f"parity={parity} needs more than {parity} workers and the cluster has {workers}: "
-            "blocks that are in memory before more workers come are not protected",
+            "nothing is protected until more come",
             CodedWarning,
             stacklevel=3,
         )

@@ -68,6 +68,12 @@ def cluster() -> Iterator[Callable[..., Client]]:
     assert not left, f"processes left over: {sorted(child.pid for child in left)}"
 
 
+@pytest.fixture
+def short_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers give up a dead one soon: what they fetch from it they cannot compute before."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "3s")
+
+
 def live_children() -> set[psutil.Process]:
     """Return this process's descendants, without Python's own resource tracker."""
     return {child for child in psutil.Process().children(recursive=True) if not is_tracker(child)}

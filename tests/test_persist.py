@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,105 +11,17 @@ import dask.array as da
 import numpy as np
 import pytest
 from distributed import Client, Event, wait
+from persist_helpers import holders, kill, same_bytes, settled, source
 from test_faults import assert_nothing_left
 
 import dask_coded as dc
 from dask_coded.runtime.scheduler_plugin.encoding import Encoding
+from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.vault import Vault
 
+pytestmark = pytest.mark.usefixtures("short_connects")
+
 DTYPES = ["float64", "float32", "complex128", "bool", "int8", "datetime64[ns]", "S3", "f4,i2"]
-
-
-@pytest.fixture(autouse=True)
-def short_connects(monkeypatch: Any) -> None:
-    """Let workers give up a dead one soon: what they fetch from it they cannot compute before."""
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "3s")
-
-
-def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) -> da.Array:
-    """Return an array whose every computed block leaves a mark in the file `runs`."""
-    sizes = tuple(rows + number for number in range(blocks))
-
-    def make(block_info: Any = None) -> np.ndarray:
-        info = block_info[None]
-        with open(runs, "a") as file:
-            file.write("x")
-        rng = np.random.default_rng(info["chunk-location"][0])
-        size = int(np.prod(info["chunk-shape"])) * np.dtype(dtype).itemsize
-        values = rng.integers(0, 2 if dtype == "bool" else 256, size, dtype=np.uint8)
-        return values.view(dtype).reshape(info["chunk-shape"])
-
-    return da.map_blocks(make, chunks=(sizes,), dtype=np.dtype(dtype), meta=np.empty(0, dtype))
-
-
-def holders(client: Client, x: Any) -> list[str]:
-    """Return the workers that hold blocks of `x`, the one with the most first."""
-    held = [worker for workers in client.who_has(x).values() for worker in workers]
-    return sorted(set(held), key=lambda worker: (-held.count(worker), worker))
-
-
-def settled(client: Client, groups: int = 1) -> None:
-    """Wait until every group has all its parity in memory, and no copies are left."""
-
-    def state(dask_scheduler: Any) -> dict[str, Any]:
-        vault = dask_scheduler.plugins["dask-coded"].vault
-        where = {
-            g.name: [
-                (ts.state, [ws.address for ws in ts.who_has or ()])
-                for k in g.pieces
-                if (ts := dask_scheduler.tasks.get(k))
-            ]
-            for g in vault.shelf.groups.values()
-        }
-        busy = {
-            str(ts.key): ts.state
-            for ts in dask_scheduler.tasks.values()
-            if ts.state not in ("memory", "released")
-        }
-        return {"groups": where, "busy": busy, "moves": vault.spreading.moves, "lent": list(vault.lent)}
-
-    def is_settled(dask_scheduler: Any) -> bool:
-        vault = dask_scheduler.plugins["dask-coded"].vault
-        found = vault.shelf.groups.values()
-        pieces = [dask_scheduler.tasks.get(key) for group in found for key in group.pieces]
-        idle = all(ts.state in ("memory", "released", "forgotten") for ts in dask_scheduler.tasks.values())
-        whole = all(ts is not None and ts.who_has and len(ts.who_has) == 1 for ts in pieces)
-        workers = (
-            [{ws for k in g.pieces for ws in dask_scheduler.tasks[k].who_has} for g in found] if whole else []
-        )
-        apart = all(
-            len(held) == min(len(group.pieces), len(dask_scheduler.running))
-            for held, group in zip(workers, found, strict=False)
-        )
-        return (
-            len(found) >= groups
-            and idle
-            and apart
-            and whole
-            and not vault.lent
-            and not vault.shelf.request_of
-        )
-
-    deadline = time.monotonic() + 40
-    while not client.run_on_scheduler(is_settled):
-        assert time.monotonic() < deadline, client.run_on_scheduler(state)
-        time.sleep(0.05)
-
-
-def kill(client: Client, *workers: str) -> None:
-    """Kill workers at one time, and wait until the scheduler knows."""
-    pids = client.run(os.getpid, workers=list(workers))
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while set(workers) & set(client.scheduler_info(n_workers=-1)["workers"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def same_bytes(x: da.Array, expected: np.ndarray) -> None:
-    found = x.compute()
-    assert found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
 
 
 def test_loses_one_worker_after_another(cluster: Callable[..., Client], tmp_path: Any) -> None:
@@ -267,7 +177,8 @@ def test_without_a_cluster() -> None:
         (Vault, "on_released"),
         (Encoding, "gather"),
         (Encoding, "parity_in"),
-        (Vault, "_give_back"),
+        (Rebuilding, "begin"),
+        (Rebuilding, "give_back"),
         (Vault, "tend"),
     ],
 )

@@ -46,6 +46,7 @@ class Encoding:
         self.later = later
         #: Parity of groups that is on its way for the first time.
         self.awaited: dict[str, set[Hashable]] = {}
+        self._warned: set[str] = set()
 
     def gather(self, request: Request) -> None:
         """Make groups of the blocks that are in memory.
@@ -58,7 +59,7 @@ class Encoding:
         last = not request.awaited
         if size < 1:
             if last:
-                self._give_up(request)
+                self._warn(request)
             return
         machines = self.spreading.machines()
         while len(self.awaited) < max(1, workers // (size + request.parity)):
@@ -70,17 +71,15 @@ class Encoding:
                 del self.shelf.request_of[key]
             self._encode(request, tuple(blocks))
 
-    def _give_up(self, request: Request) -> None:
-        if not request.arrived:
-            return
-        logger.warning(
-            "dask_coded cannot protect %d blocks: %d parity pieces need as many workers and one more",
-            len(request.arrived),
-            request.parity,
-        )
-        for key in list(request.arrived):
-            request.leave(key)
-            self.shelf.request_of.pop(key, None)
+    def _warn(self, request: Request) -> None:
+        if request.arrived and request.name not in self._warned:
+            self._warned.add(request.name)
+            logger.warning(
+                "dask_coded cannot protect %d blocks until more workers come: %d parity pieces need as many "
+                "workers and one more",
+                len(request.arrived),
+                request.parity,
+            )
 
     def _encode(self, request: Request, blocks: tuple[Hashable, ...]) -> None:
         states = self.hands.states(blocks)

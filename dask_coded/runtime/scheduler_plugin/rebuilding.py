@@ -12,7 +12,7 @@ from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.figures import spared
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
-from dask_coded.runtime.shelf import KeptGroup, Shelf
+from dask_coded.runtime.shelf import Shelf
 from dask_coded.runtime.snapshot import Counters
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Rebuilding:
 
     def _lend(self, ts: TaskState) -> bool:
         group = self.shelf.group_of.get(ts.key)
-        plan = self._plan(group, ts.key)
+        plan = self.plan(ts.key)
         if group is None or plan is None:
             return False
         self.lent[ts.key] = Lent(
@@ -107,7 +107,9 @@ class Rebuilding:
         else:
             self.counters.recomputed += 1
 
-    def _plan(self, group: KeptGroup | None, key: Hashable) -> dict[int, Hashable] | None:
+    def plan(self, key: Hashable) -> dict[int, Hashable] | None:
+        """Return what to rebuild a block from, None if too little is left."""
+        group = self.shelf.group_of.get(key)
         if group is None:
             return None
         return group.plan(key, {piece for piece in group.pieces if self.hands.is_readable(piece)})
@@ -119,7 +121,7 @@ class Rebuilding:
             return
         if group is not None and all(self.hands.is_readable(dts.key) for dts in ts.dependencies):
             return
-        plan = self._plan(group, key)
+        plan = self.plan(key)
         if group is not None and plan is not None:
             self.hands.respecify(ts, tasks.rebuild_task(key, group.blocks.index(key), plan))
             return

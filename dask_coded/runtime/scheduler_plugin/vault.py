@@ -18,6 +18,7 @@ from uuid import uuid4
 from distributed.protocol import pickle
 
 from dask_coded.runtime import byte_tasks as tasks
+from dask_coded.runtime.scheduler_plugin import replicas
 from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
@@ -72,6 +73,7 @@ class Vault:
         new = [key for key in keys if key not in known]
         request = Request(f"persist-{uuid4().hex}", parity, group, set(new))
         self.shelf.request_of.update(dict.fromkeys(new, request))
+        replicas.take_over(self.scheduler, self.shelf)
         for ts in self.hands.states(new):
             if ts.run_spec is None:
                 self._can_be_lost(ts)
@@ -105,17 +107,24 @@ class Vault:
         now = time()
         self._regroup()
         self._watch(now)
+        for request in list(self.shelf.requests()):
+            self.encoding.gather(request)  # there may be more workers now
         self.spreading(self.shelf.groups.values(), now)
 
     def _watch(self, now: float) -> None:
         """Do without the workers that do not answer, until they do again."""
         silent = set(self.hands.looks.silent(now, self.silence, TEND))
-        for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
-            has_pieces = any(ts.key in self.shelf.group_of for ts in ws.has_what)
-            if has_pieces and any(other.address not in silent for other in self.scheduler.running):
-                self.frozen.add(ws.address)
-                self.counters.workers_held += 1
-                self.hands.hold_worker(ws.address, True, "it does not answer and holds pieces of groups")
+        # Where most are silent the machine is too busy, and there is too little to rebuild from.
+        if len(silent | self.frozen) <= len(self.scheduler.workers) // 2:
+            for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
+                if any(ts.key in self.shelf.group_of for ts in ws.has_what):
+                    self.frozen.add(ws.address)
+                    self.counters.workers_held += 1
+        for address in self.frozen & silent:
+            # Again and again: what it holds may be needed later, or be rebuilt only later.
+            ws = self.scheduler.workers[address]
+            if ws.status.name == "running" or any(map(self.is_concerned, ws.has_what)):
+                self.hands.hold_worker(address, True, "it does not answer and holds pieces of groups")
         for address in self.hands.recovered(self.frozen - silent):
             self.frozen.discard(address)
             self.hands.free_worker(address)
@@ -131,7 +140,17 @@ class Vault:
             return ts.processing_on.address in self.frozen and not bound and not seceded
         if not any(ws.address in self.frozen for ws in ts.who_has or ()):
             return False
-        return ts.key in self.shelf.group_of or bool(ts.waiters)
+        group = self.shelf.group_of.get(ts.key)
+        if group is not None and self._can_do_without(group, ts.key):
+            return True
+        return ts.key not in self.shelf.scattered and any(
+            waiter.key not in self.shelf.group_of for waiter in ts.waiters or ()
+        )
+
+    def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
+        """Tell whether the pieces on workers that answer make this one again."""
+        needed = group.blocks if key in group.parity else (key,)
+        return all(self.hands.is_readable(block) or self.rebuilding.plan(block) for block in needed)
 
     def _regroup(self) -> None:
         """Protect what is left of groups of which some blocks are wanted no more."""
@@ -256,6 +275,7 @@ class Vault:
 
     def clear(self) -> None:
         """Protect nothing any more."""
+        replicas.give_back(self.scheduler)
         self.shelf.request_of.clear()
         for group in list(self.shelf.groups.values()):
             self.drop(group)

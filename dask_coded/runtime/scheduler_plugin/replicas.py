@@ -1,0 +1,73 @@
+"""Keeps Dask's memory manager from dropping the replica that keeps a piece apart from its group.
+
+A task that reads many blocks leaves copies of all of them on its worker. The memory
+manager drops superfluous replicas by the memory that workers have left, so whole groups
+could come together there, for one loss to take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
+
+from distributed.active_memory_manager import ReduceReplicas, Suggestion
+
+from dask_coded.runtime.shelf import Shelf
+
+if TYPE_CHECKING:
+    from distributed.active_memory_manager import SuggestionGenerator
+    from distributed.scheduler import Scheduler, TaskState, WorkerState
+
+__all__ = ["ReduceReplicasApart", "give_back", "take_over"]
+
+
+class ReduceReplicasApart(ReduceReplicas):  # type: ignore[misc]
+    """As `distributed.active_memory_manager.ReduceReplicas`, mindful of groups."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+
+    def run(self) -> SuggestionGenerator:
+        """Pass the suggestions of Dask's own policy on, with the replicas that may go."""
+        suggestions, dropped = super().run(), None
+        while True:
+            try:
+                op, ts, candidates = suggestions.send(dropped)
+            except StopIteration:
+                return
+            dropped = yield Suggestion(op, ts, self.may_go(ts, candidates))
+
+    def may_go(self, ts: TaskState, candidates: set[WorkerState] | None) -> set[WorkerState] | None:
+        """Return which replicas may be dropped: not the one on a worker without other pieces of the group."""
+        group = self.shelf.group_of.get(ts.key)
+        if group is None or not ts.who_has:
+            return candidates
+        others = self._holders(key for key in group.pieces if key != ts.key)
+        apart = min((ws for ws in ts.who_has if ws not in others), key=_by_address, default=None)
+        return candidates if apart is None else (candidates or ts.who_has) - {apart}
+
+    def _holders(self, keys: Iterable[Hashable]) -> set[WorkerState]:
+        tasks = self.manager.scheduler.tasks
+        return {ws for key in keys if key in tasks for ws in tasks[key].who_has or ()}
+
+
+def _by_address(ws: WorkerState) -> str:
+    return str(ws.address)
+
+
+def take_over(scheduler: Scheduler, shelf: Shelf) -> None:
+    """Put the policy in the place of Dask's, if that is in use."""
+    manager = scheduler.extensions.get("amm")
+    for policy in list(manager.policies) if manager is not None else ():
+        if type(policy) in (ReduceReplicas, ReduceReplicasApart):
+            manager.policies.discard(policy)
+            manager.add_policy(ReduceReplicasApart(shelf))
+
+
+def give_back(scheduler: Scheduler) -> None:
+    """Put Dask's own policy back."""
+    manager = scheduler.extensions.get("amm")
+    for policy in list(manager.policies) if manager is not None else ():
+        if isinstance(policy, ReduceReplicasApart):
+            manager.policies.discard(policy)
+            manager.add_policy(ReduceReplicas())
