@@ -69,9 +69,11 @@ def cluster() -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
-def short_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_connects() -> Iterator[None]:
     """Let workers give up a dead one soon: what they fetch from it they cannot compute before."""
-    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT", "3s")
+    # Not by an environment variable: nannies give their workers the configuration of this process.
+    with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+        yield
 
 
 def live_children() -> set[psutil.Process]:
