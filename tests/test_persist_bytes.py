@@ -78,7 +78,9 @@ def differences(client: Client, kept: list[da.Array]) -> dict[Any, tuple[np.ndar
 
 
 def test_every_bit_survives(cluster: Callable[..., Client], tmp_path: Any) -> None:
-    with dask.config.set({"distributed.scheduler.work-stealing": False}):  # it would ignore loose placement
+    # Both would move blocks away from where they are placed.
+    off = ("work-stealing", "active-memory-manager.start")
+    with dask.config.set({f"distributed.scheduler.{name}": False for name in off}):
         client = cluster(BLOCKS + 1)
     runs = tmp_path / "runs"
     runs.write_text("")
@@ -91,6 +93,7 @@ def test_every_bit_survives(cluster: Callable[..., Client], tmp_path: Any) -> No
 
     on_victim = {key for x in kept for key, held in client.who_has(x).items() if workers[0] in held}
     assert len(on_victim) == len(IN_A_ROW) + len(ALONE), "one block of every case"
+    client.amm.start()
     kill(client, workers[0])
     settled(client, len(IN_A_ROW) + len(ALONE))
     assert not differences(client, kept)
