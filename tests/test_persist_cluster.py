@@ -109,7 +109,8 @@ def until_running(client: Client, workers: int) -> None:
             len(dask_scheduler.running) if len(dask_scheduler.running) == len(dask_scheduler.workers) else 0
         )
 
-    until(lambda: client.run_on_scheduler(running) == workers, state=lambda: workers_of(client))
+    # After adapting down, workers were seen to come only half a minute later.
+    until(lambda: client.run_on_scheduler(running) == workers, 90, lambda: list(workers_of(client)))
 
 
 @pytest.fixture(scope="module")
