@@ -57,7 +57,8 @@ def persist(*collections: Any, parity: int = 1, group: int | None = None, **kwar
     Raises
     ------
     TypeError
-        Something is not a Dask array or made of them, or holds Python objects.
+        Something is not a Dask array or made of them, or its blocks are masked, sparse
+        or hold Python objects.
     ValueError
         `parity` or `group` is not a positive integer.
 
@@ -86,6 +87,13 @@ def persist(*collections: Any, parity: int = 1, group: int | None = None, **kwar
         raise TypeError("persist() needs at least one collection")
     for number, collection in enumerate(collections):
         for array in _arrays(collection, number):
+            kind = type(array._meta)
+            if not (isinstance(array._meta, np.generic) or kind.__name__ == "ndarray"):
+                raise TypeError(
+                    f"collections[{number}] has blocks of type {kind.__module__}.{kind.__name__}: "
+                    "only the bytes of plain NumPy or CuPy arrays can be encoded; convert it, or use "
+                    "dask.persist"
+                )
             if array.dtype.hasobject:
                 raise TypeError(
                     f"collections[{number}] has dtype {array.dtype}: {OBJECTS}, or use dask.persist"

@@ -20,6 +20,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 dask.config.set({"distributed.scheduler.validate": True})
+# A worker that is killed some seconds after another must be started anew too.
+dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -70,7 +70,8 @@ def unsettled(dask_scheduler: Any) -> dict[str, Any]:
     resting = "memory", "released", "forgotten"
     busy = {str(ts.key): ts.state for ts in dask_scheduler.tasks.values() if ts.state not in resting}
     asked, lent = list(vault.shelf.request_of), list(vault.rebuilding.lent)
-    found = {"wrong": wrong, "busy": busy, "asked": asked, "lent": lent}
+    held_back = [ws.address for ws in dask_scheduler.workers.values() if ws not in dask_scheduler.running]
+    found = {"wrong": wrong, "busy": busy, "asked": asked, "lent": lent, "held back": held_back}
     moves = vault.spreading.moves
     return {**found, "moves": moves, "groups": len(groups)} if any(found.values()) else {}
 

@@ -25,7 +25,6 @@ from persist_helpers import (
     same_bytes,
     settled,
     source,
-    unsettled,
     until,
     until_gone,
 )
@@ -261,25 +260,3 @@ def test_twenty_losses_in_a_row(client: Client, tmp_path: Path) -> None:
         until_running(client, WORKERS)
     del kept
     assert_all_freed(client)
-
-
-@pytest.mark.xfail(
-    strict=True, reason="a group that holds one block that cannot be encoded is dropped with all its others"
-)
-def test_masked_blocks_take_no_protection_from_others(client: Client) -> None:
-    plain = da.random.default_rng(0).random(3000, chunks=1000)
-    masked = da.ma.masked_greater(da.random.default_rng(1).random(3000, chunks=1000), 0.5)
-    try:
-        kept, other = dc.persist(plain, masked, parity=1)
-    except TypeError:
-        return  # to refuse them at once would do as well
-    wait([kept, other])
-
-    def decided(dask_scheduler: Any) -> bool:
-        return not unsettled(dask_scheduler)
-
-    until(lambda: client.run_on_scheduler(decided))
-    unprotected = {future.key for future in futures_of(kept)} - set(at(client))
-    del kept, other
-    assert_all_freed(client)
-    assert not unprotected

@@ -147,12 +147,12 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self, keys: Iterable[Hashable], parity: int, group: int | None = None, silence: float = 2.5
     ) -> str:
         """Answer `dask_coded.persist`: give parity to blocks, once they are in memory."""
-        await self.vault.prepare()
         self._protect(list(keys), parity, group, silence)
         return "OK"
 
     @guarded
     def _protect(self, keys: list[Hashable], parity: int, group: int | None, silence: float) -> None:
+        self.vault.prepare()
         self.vault.silence = silence
         self.vault.protect(keys, parity, group)
         if not self._vault_pulse.is_running():

@@ -12,7 +12,7 @@ import functools
 import logging
 from collections.abc import Callable, Hashable, Iterable
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from distributed.protocol import pickle
@@ -35,8 +35,6 @@ __all__ = ["TEND", "Vault"]
 logger = logging.getLogger("distributed.scheduler.coded")
 #: Seconds between two looks at the groups and their workers.
 TEND = 0.25
-#: Seconds in which workers must answer that they have a plugin; a frozen one does not.
-ANSWER = 5.0
 
 
 class Vault:
@@ -60,6 +58,7 @@ class Vault:
         #: Workers that were silent and had pieces, and seconds after which a worker is.
         self.frozen: set[str] = set()
         self.silence = 2.5
+        self._asked: asyncio.Future[Any] | None = None
         #: Restrictions of blocks that are computed again, as they were.
         self.restricted: dict[Hashable, tuple[set[str] | None, bool]] = {}
 
@@ -92,15 +91,17 @@ class Vault:
         if "spans" in self.scheduler.extensions:
             self.scheduler.extensions["spans"].observe_tasks([ts], code=(), span_metadata={})
 
-    async def prepare(self) -> None:
-        """Let all workers, now and later, run tasks anew from other dependencies."""
+    def prepare(self) -> None:
+        """Let all workers, now and later, run tasks anew from other dependencies.
+
+        Nothing waits for it: workers may have to import much, or be frozen.
+        """
         if UnlinkPlugin.name in self.scheduler.worker_plugins:
             return
         plugin = pickle.dumps(UnlinkPlugin())
         self.scheduler.worker_plugins[UnlinkPlugin.name] = plugin
         message = {"op": "plugin-add", "plugin": plugin, "name": UnlinkPlugin.name}
-        asked = asyncio.ensure_future(self.scheduler.broadcast(msg=message, on_error="return"))
-        await asyncio.wait([asked], timeout=ANSWER)
+        self._asked = asyncio.ensure_future(self.scheduler.broadcast(msg=message, on_error="ignore"))
 
     def tend(self) -> None:
         """Look after the groups; called every `TEND` seconds while there are any."""
