@@ -1,7 +1,9 @@
 """Lets workers run a task anew from something else than before.
 
 Dask never changes a task's dependencies. A worker that has run a task, or has begun to,
-remembers what it was to be computed from, and would wait for that as well.
+remembers what it was to be computed from, and would wait for that as well. And when it
+forgets what it has once computed from a task, it forgets that task too, although it was
+told to compute it: if it was fetching it before (state "resumed").
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class UnlinkPlugin(WorkerPlugin):  # type: ignore[misc]
         return self.compute_task(**message)
 
     def unlink(self, key: Hashable, needed: Collection[Hashable]) -> None:
-        """Cut a task's edges to all but what it needs now."""
+        """Cut a task's edges to all but what it needs now and what waits for it."""
         ts = self.tasks.get(key)
         if ts is None or ts.state in ("executing", "long-running"):
             return
@@ -52,3 +54,8 @@ class UnlinkPlugin(WorkerPlugin):  # type: ignore[misc]
             dependency.waiters.discard(ts)
             if dependency.state == "released" and not dependency.dependents:
                 self.tasks.pop(dependency.key, None)
+        if ts.state != "memory":
+            for dependent in [dep for dep in ts.dependents if ts not in dep.waiting_for_data]:
+                ts.dependents.discard(dependent)
+                ts.waiters.discard(dependent)
+                dependent.dependencies.discard(ts)

@@ -48,6 +48,15 @@ def test_edges_out_of_date_are_cut_before_the_worker_hears_of_the_task() -> None
     assert "old" not in tasks and "shared" in tasks
     assert block not in shared.dependents | shared.waiters
 
+    past, present = State("past", "memory"), State("present", "waiting")
+    link(past, block)
+    link(present, block)
+    past.waiting_for_data.clear()
+    block.waiters = {present}
+    worker.stream_handlers["compute-task"](key="block", who_has={"kept": ["w"]})
+    assert block.dependents == {present} and present.dependencies == {block}
+    assert not past.dependencies, "forgetting it must not take the block along"
+
     link(block, shared)
     block.state = "executing"
     worker.stream_handlers["compute-task"](key="block", who_has={})
