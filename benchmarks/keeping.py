@@ -213,7 +213,7 @@ async def until_settled(
         nonlocal held, used
         held = max(held, burden(dask_scheduler)[1])
         used = max(used, resident(pids))
-        return _in_memory(dask_scheduler, keys) and _is_quiet(dask_scheduler)
+        return _in_memory(dask_scheduler, keys) and _is_quiet(dask_scheduler, keys)
 
     await _until(settled, "all groups have their parity and nothing is on its way")
     return time.perf_counter(), held, used
@@ -224,7 +224,7 @@ def resident(pids: Sequence[int]) -> int:
     return sum(psutil.Process(pid).memory_info().rss for pid in pids)
 
 
-def _is_quiet(scheduler: Any) -> bool:
+def _is_quiet(scheduler: Any, keys: Sequence[Hashable]) -> bool:
     if any(ts.state not in ("memory", "released", "forgotten") for ts in scheduler.tasks.values()):
         return False
     plugin = scheduler.plugins.get("dask-coded")
@@ -233,7 +233,7 @@ def _is_quiet(scheduler: Any) -> bool:
     vault = plugin.vault
     pieces = [[scheduler.tasks.get(key) for key in group.pieces] for group in vault.shelf.groups.values()]
     return (
-        not vault.shelf.request_of
+        not any(key in vault.shelf.request_of for key in keys)
         and not vault.rebuilding.lent
         and all(_is_apart(scheduler, each) for each in pieces)
     )

@@ -103,7 +103,7 @@ def worked(block: np.ndarray, file: str) -> np.ndarray:
 
 def next_iterate(a: da.Array, v: da.Array, steps: Path) -> da.Array:
     """Return the next step, unevaluated; nothing but it may refer to the last one, or that is kept too."""
-    w = (a @ v.rechunk((-1, 1))).map_blocks(worked, str(steps), meta=np.empty((0, 0)))
+    w = (a @ v.rechunk((-1, 1))).map_blocks(worked, str(steps), dtype=float, meta=np.empty((0, 0)))
     return w / da.sqrt((w * w).sum())
 
 
@@ -138,7 +138,7 @@ def iteration(client: Client, setting: Setting, way: Way, folder: Path) -> Figur
 def loaded(file: Path, seconds: float, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
     """Return an array whose blocks take so many seconds to load."""
     meta = np.empty((0,) * len(chunks))
-    return da.map_blocks(keeping.load, str(file), seconds, fresh(), chunks=chunks, meta=meta)
+    return da.map_blocks(keeping.load, str(file), seconds, fresh(), chunks=chunks, dtype=float, meta=meta)
 
 
 # ------------------------------------------------------------------ chain

@@ -106,9 +106,10 @@ def once(client: Client, setting: Setting, way: Way, losses: int) -> Outcome:
     chunks = ((VARIANTS,) * VARIANT_BLOCKS, (SAMPLES,) * SAMPLE_BLOCKS)
     with TemporaryDirectory() as folder:
         loads, products = Path(folder) / "loads", Path(folder) / "products"
-        source = da.map_blocks(
-            load, str(loads), LOAD * setting.unit, fresh(), chunks=chunks, dtype=np.float32
-        )
+        arguments = (str(loads), LOAD * setting.unit, fresh())
+        # Without both types Dask calls the function itself, which leaves marks.
+        types = {"dtype": np.float32, "meta": np.empty((0, 0), np.float32)}
+        source = da.map_blocks(load, *arguments, chunks=chunks, **types)
         x = way.keep(client, source, LOSSES, None)
         wait(x)
         keeping.wait_settled(client, x)

@@ -191,7 +191,10 @@ class Vault:
             request, group = self.shelf.request_of.get(key), self.shelf.group_of.get(key)
             if request is not None:
                 request.leave(key)
-                request.awaited.add(key)
+                if needed:
+                    request.awaited.add(key)
+                else:
+                    self._no_longer_asked(key)
             if key in self.shelf.scattered and not (group and needed):
                 ts.has_lost_dependencies = True  # the scheduler gives it up, as it does without a run_spec
             if group is not None:
