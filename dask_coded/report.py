@@ -44,11 +44,11 @@ class Report:
     """Figures since the plugin was installed; see `to_dict` for the names."""
 
     def __init__(
-        self, figures: dict[str, Any], events: list[dict[str, Any]], kept: list[dict[str, Any]]
+        self, figures: dict[str, Any], events: list[dict[str, Any]], kept: list[dict[str, Any]] | None = None
     ) -> None:
         self._figures = figures
         #: Groups of persisted blocks: name, blocks, parity, and how many more pieces each can lose.
-        self.kept = kept
+        self.kept = kept or []
         #: What each decode read and how exact it was, oldest first.
         self.events = events
 

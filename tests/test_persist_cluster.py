@@ -31,7 +31,8 @@ from persist_helpers import (
 
 import dask_coded as dc
 
-pytestmark = pytest.mark.cluster
+# Clusters that move, shrink and spill take minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 WORKERS = 5
 
