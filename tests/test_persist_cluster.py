@@ -118,8 +118,6 @@ def shared_cluster() -> Iterator[LocalCluster]:
     """One cluster for tests that leave it as they found it."""
     settings = {
         "distributed.comm.timeouts.connect": "3s",
-        # A worker that is killed again while this runs would be given up.
-        "distributed.deploy.lost-worker-timeout": "1h",
         # Rebalance by what Dask knows it holds: the memory of processes changes as it likes.
         "distributed.worker.memory.rebalance.measure": "managed",
         "distributed.worker.memory.rebalance.sender-min": 0,

@@ -7,11 +7,11 @@ could come together there, for one loss to take.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from distributed.active_memory_manager import ReduceReplicas, Suggestion
 
+from dask_coded.runtime.scheduler_plugin.spreading import holders
 from dask_coded.runtime.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -42,13 +42,9 @@ class ReduceReplicasApart(ReduceReplicas):  # type: ignore[misc]
         group = self.shelf.group_of.get(ts.key)
         if group is None or not ts.who_has:
             return candidates
-        others = self._holders(key for key in group.pieces if key != ts.key)
+        others = holders(self.manager.scheduler, (key for key in group.pieces if key != ts.key))
         apart = min((ws for ws in ts.who_has if ws not in others), key=_by_address, default=None)
         return candidates if apart is None else (candidates or ts.who_has) - {apart}
-
-    def _holders(self, keys: Iterable[Hashable]) -> set[WorkerState]:
-        tasks = self.manager.scheduler.tasks
-        return {ws for key in keys if key in tasks for ws in tasks[key].who_has or ()}
 
 
 def _by_address(ws: WorkerState) -> str:

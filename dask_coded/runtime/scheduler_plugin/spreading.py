@@ -17,7 +17,7 @@ from dask_coded.runtime.shelf import KeptGroup
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["Spreading", "remove_replica"]
+__all__ = ["Spreading", "holders", "remove_replica"]
 
 #: Pieces that are on their way at one time: repair must not crowd out the user's own transfers.
 MOVES = 8
@@ -29,13 +29,19 @@ LOOKS = 200
 
 def remove_replica(scheduler: Scheduler, ts: TaskState, worker: str) -> bool:
     """Drop one of several replicas, unless something that runs on its worker may read it."""
-    holders = {ws.address: ws for ws in ts.who_has or ()}
-    if len(holders) < 2 or worker not in holders:
+    held = {ws.address: ws for ws in ts.who_has or ()}
+    if len(held) < 2 or worker not in held:
         return False
-    if any(waiter.processing_on is holders[worker] for waiter in ts.waiters or ()):
+    if any(waiter.processing_on is held[worker] for waiter in ts.waiters or ()):
         return False
     scheduler.request_remove_replicas(worker, [ts.key], stimulus_id=f"dask-coded-remove-{time()}")
     return True
+
+
+def holders(scheduler: Scheduler, keys: Iterable[Hashable]) -> list[WorkerState]:
+    """Return the workers that hold these pieces, one as often as it holds one."""
+    tasks = scheduler.tasks
+    return [ws for key in keys if key in tasks for ws in tasks[key].who_has or ()]
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,9 @@ class Spreading:
         """Return the machine of each worker."""
         return {ws.address: ws.host for ws in self.scheduler.workers.values()}
 
-    def holders(self, keys: Iterable[Hashable]) -> list[WorkerState]:
-        """Return the workers that hold these pieces, one as often as it holds one."""
-        tasks = self.scheduler.tasks
-        return [ws for key in keys if key in tasks for ws in tasks[key].who_has or ()]
-
     def places(self, blocks: Iterable[Hashable], parity: int) -> list[str]:
         """Return workers for parity pieces: other ones than the blocks', of other machines if possible."""
-        taken = self.holders(blocks)
+        taken = holders(self.scheduler, blocks)
         free = self.scheduler.running - set(taken)
         crowd = Counter(ws.host for ws in taken)
         chosen: list[str] = []
@@ -92,7 +93,7 @@ class Spreading:
         """
         fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
         able = self.scheduler.running - fetching
-        taken = self.holders(key for key in group.pieces if key != ts.key)
+        taken = holders(self.scheduler, (key for key in group.pieces if key != ts.key))
         others = able - set(taken) or able
         if others:
             crowd = Counter(ws.host for ws in taken)
@@ -117,11 +118,11 @@ class Spreading:
     def _end(self, now: float) -> None:
         for key, move in list(self.moves.items()):
             ts = self.scheduler.tasks.get(key)
-            holders = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
-            if {move.source, move.target} <= holders:
+            held = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
+            if {move.source, move.target} <= held:
                 if not remove_replica(self.scheduler, ts, move.source):
                     continue
-            elif now - move.since < PATIENCE and move.source in holders:
+            elif now - move.since < PATIENCE and move.source in held:
                 continue
             del self.moves[key]
 
@@ -155,7 +156,7 @@ class Spreading:
         """Return the workers that will hold a piece."""
         if key in self.moves:
             return {self.moves[key].target}
-        return {ws.address for ws in self.holders([key])}
+        return {ws.address for ws in holders(self.scheduler, [key])}
 
     def _move(self, key: Hashable, source: str, target: str, now: float) -> None:
         self.moves[key] = Move(source, target, now)
