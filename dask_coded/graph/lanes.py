@@ -1,58 +1,19 @@
-"""Lanes: the tasks between the blocks of a coded operand and one target.
-
-A product may read one array twice (``a @ a.T``), and the other operand may be
-computed from the coded one. Which block row a target reads *through the coded
-operand* would be lost among those. So the product gets *doors*: aliases of the
-operand's blocks that only this operand of this product reads. A lane is all that
-lies between a target and the doors. The doors vanish again in the end.
-
-::
-
-    a ─── door ── matmul ── sum ── target        lane of target (i, j): everything
-    └──── transpose ──┘                          above the doors (i, *)
-"""
+"""Lanes: the tasks between the blocks of a coded operand and one target: see `doors`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import product as grid
 from typing import Any
 
-from dask._task_spec import Alias, GraphNode
-from dask.blockwise import Blockwise
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask_coded.graph.doors import Door, Flat, Key
 
-from dask_coded.graph.find import CodedAxis, Operand, Product
-from dask_coded.graph.names import layer_name
-
-__all__ = ["Door", "Lane", "NotSeparable", "add_doors", "remove_doors", "trace"]
-
-Key = tuple[Any, ...]
-Flat = dict[Any, GraphNode]
+__all__ = ["Lane", "NotSeparable", "trace"]
 
 
 class NotSeparable(Exception):
     """The tasks of a product do not fall apart into lanes; it is left alone."""
-
-
-@dataclass(frozen=True)
-class Door:
-    """Stands in for one coded operand of one product."""
-
-    name: str
-    operand: Operand
-    axis: CodedAxis
-
-    @classmethod
-    def of(cls, product: Product, axis: CodedAxis) -> Door:
-        operand = product.operands[axis.operand]
-        return cls(layer_name("door", operand.name, product.layer, operand.position), operand, axis)
-
-    def inside(self, key: Key) -> Key:
-        """Return the operand's own key of a door."""
-        return (self.operand.name, *key[1:])
 
 
 @dataclass(frozen=True)
@@ -75,64 +36,6 @@ class Lane:
     tasks: tuple[Key, ...]
     doors: tuple[frozenset[Key], ...]
     rows: tuple[int, ...]
-
-
-def add_doors(dsk: HighLevelGraph, products: Mapping[str, Iterable[Door]]) -> HighLevelGraph:
-    """Return the graph in which product layers read their coded operands through doors."""
-    layers = dict(dsk.layers)
-    dependencies = {name: set(sources) for name, sources in dsk.dependencies.items()}
-    for product, doors in products.items():
-        layer = layers[product]
-        assert isinstance(layer, Blockwise)
-        indices = list(layer.indices)
-        numblocks = dict(layer.numblocks)
-        for door in doors:
-            name = door.operand.name
-            counts = tuple(map(len, door.operand.blocks.chunks))
-            indices[door.operand.position] = (door.name, door.operand.symbols)
-            numblocks[door.name] = counts
-            layers[door.name] = _door_layer(door.name, name, counts)
-            dependencies[door.name] = {name}
-            dependencies[product].add(door.name)
-        read = {name for name, symbols in indices if symbols is not None}
-        gone = {door.operand.name for door in doors} - read
-        dependencies[product] -= gone
-        layers[product] = Blockwise(
-            layer.output,
-            layer.output_indices,
-            layer.task,
-            indices,
-            {name: count for name, count in numblocks.items() if name not in gone},
-            concatenate=layer.concatenate,
-            new_axes=layer.new_axes,
-            output_blocks=layer.output_blocks,
-            annotations=layer.annotations,
-            io_deps=layer.io_deps,
-        )
-    return HighLevelGraph(layers, dependencies)
-
-
-def _door_layer(door: str, name: str, counts: tuple[int, ...]) -> MaterializedLayer:
-    return MaterializedLayer(
-        {(door, *place): Alias((door, *place), (name, *place)) for place in grid(*map(range, counts))}
-    )
-
-
-def remove_doors(flat: Flat, doors: Iterable[Door]) -> Flat:
-    """Return the graph in which tasks read the operands themselves again."""
-    names = {door.name: door for door in doors}
-
-    def inside(key: Any) -> Key | None:
-        door = names.get(key[0]) if isinstance(key, tuple) and key else None
-        return None if door is None else door.inside(key)
-
-    cleaned: Flat = {}
-    for key, task in flat.items():
-        if inside(key) is not None:
-            continue
-        found: dict[Any, Any] = {door: real for door in task.dependencies if (real := inside(door))}
-        cleaned[key] = task.substitute(found, key=key) if found else task
-    return cleaned
 
 
 def trace(flat: Flat, doors: tuple[Door, ...], targets: Collection[Key]) -> dict[Key, Lane]:
