@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask_coded.graph.doors import Door, Flat, Key
@@ -25,17 +25,20 @@ class Lane:
     target : key
         The target; last of `tasks`.
     tasks : tuple of keys
-        Tasks that serve this target alone.
+        Tasks that serve this target and no other block row.
     doors : tuple of frozensets of keys
         For each door of the product: the blocks that are read.
     rows : tuple of int
         For each door: the one block row that is read.
+    shared : frozenset of keys
+        Those of `tasks` that serve other targets of this row too.
     """
 
     target: Key
     tasks: tuple[Key, ...]
     doors: tuple[frozenset[Key], ...]
     rows: tuple[int, ...]
+    shared: frozenset[Key] = frozenset()
 
 
 def trace(flat: Flat, doors: tuple[Door, ...], targets: Collection[Key]) -> dict[Key, Lane]:
@@ -44,21 +47,27 @@ def trace(flat: Flat, doors: tuple[Door, ...], targets: Collection[Key]) -> dict
     Raises
     ------
     NotSeparable
-        A task serves several targets, or a target reads several rows.
+        A task serves targets of several rows, or a target reads several rows.
     """
     between = _above_doors(flat, {door.name for door in doors}, set(targets))
-    owner: dict[Any, Key] = {}
+    serves: dict[Any, list[Key]] = defaultdict(list)
     lanes = {}
     for target in sorted(targets):
         tasks = tuple(_below(flat, target, between))
         for task in tasks:
-            if owner.setdefault(task, target) != target:
-                raise NotSeparable(f"task {task} serves {owner[task]} and {target}")
+            serves[task].append(target)
         read = {key for task in tasks for key in flat[task].dependencies}
         lanes[target] = _lane(target, tasks, read, doors)
-    if stray := between - owner.keys():
+    for task, served in serves.items():
+        if len({lanes[target].rows for target in served}) > 1:
+            raise NotSeparable(f"task {task} serves {served[0]} and {served[-1]}")
+    if stray := between - serves.keys():
         raise NotSeparable(f"task {next(iter(stray))} reads the product outside its contraction")
-    return lanes
+    common = {task for task, served in serves.items() if len(served) > 1}
+    return {
+        target: replace(lane, shared=frozenset(common.intersection(lane.tasks)))
+        for target, lane in lanes.items()
+    }
 
 
 def _lane(target: Key, tasks: tuple[Key, ...], read: set[Any], doors: tuple[Door, ...]) -> Lane:

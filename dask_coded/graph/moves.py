@@ -70,7 +70,9 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
     if along == first.axis:
         raise Barrier("concatenation along the coded axis")
     assert first.axis is not None
-    for block in blocks:
+    for block, given in zip(blocks, arrays, strict=True):
+        if block.axis is None and isinstance(given, Symbol):
+            raise Barrier("blocks that are not coded are joined to it")
         if block.axis not in (None, first.axis) or block.shape[first.axis] != first.length:
             raise Barrier("concatenation of arrays whose coded axes do not meet")
     shape = list(first.shape)

@@ -66,7 +66,7 @@ class CodedOptimizer:
     def _plans(self, dsk: HighLevelGraph, wanted: list[Any]) -> list[Plan]:
         programs, stops = find_programs(dsk, wanted, self.encoded)
         for stop in stops:
-            logger.info("lanes of an encoded array end before %s: %s", stop.layer, stop.reason)
+            logger.debug("lanes of an encoded array end before %s: %s", stop.layer, stop.reason)
         plans = [Plan.on_encoded(program, _entries(dsk, program)) for program in programs]
         taken = {name for program in programs for name in program.layers}
         return plans + (self._products(dsk, wanted, taken) if self.products else [])
@@ -122,7 +122,10 @@ def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -
             names |= {source for layer in plan.product.layers for source in dsk.dependencies[layer]}
             names -= plan.product.layers - {plan.product.target}
     culled = dsk.cull(list(wanted))
-    return [key for layer in culled.layers.values() for key in _blocks(layer, names)]
+    kept = [key for layer in culled.layers.values() for key in _blocks(layer, names)]
+    # Parity and row scales read all blocks of their rows, even if nothing else does.
+    encoded = {plan.product.encoded.name for plan in plans if isinstance(plan.product, Program)}
+    return kept + [key for name in encoded for key in dsk.layers[name].get_output_keys()]
 
 
 def _entries(dsk: HighLevelGraph, program: Program) -> list[str]:

@@ -24,8 +24,8 @@ from dask_coded.graph.encoded import Encoded, EncodedLayer
 from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of
 from dask_coded.graph.groups import Part
 from dask_coded.graph.lanes import Lane
-from dask_coded.graph.names import layer_name, name_part
-from dask_coded.graph.symbols import Barrier
+from dask_coded.graph.names import is_block, layer_name, name_part
+from dask_coded.graph.symbols import Barrier, Symbol
 from dask_coded.graph.walk import Walk
 
 __all__ = ["Program", "find_programs"]
@@ -152,48 +152,64 @@ def _follow(
             walk.enter(name)
         except Barrier as barrier:
             refusals.append(Refusal(name, str(barrier)))
-            _close(walk, ends, inside, programs)
+            _close(walk, ends, inside, programs, refusals)
             continue
         inside[name] = {name}.union(*(inside.pop(one) for one in ends))
         if len(readers[name]) != 1 or name in requested:
-            _close(walk, [name], inside, programs)
+            _close(walk, [name], inside, programs, refusals)
 
 
-def _close(walk: Walk, ends: Iterable[str], inside: dict[str, set[str]], programs: list[Program]) -> None:
+def _close(
+    walk: Walk,
+    ends: Iterable[str],
+    inside: dict[str, set[str]],
+    programs: list[Program],
+    refusals: list[Refusal],
+) -> None:
     """End lanes at these layers; the layers after them read plain blocks."""
     for end in ends:
         layers = inside.pop(end)
-        program = _program(walk, end, layers)
-        if program is not None:
-            programs.append(program)
+        try:
+            programs.append(_program(walk, end, layers))
+        except Barrier as barrier:
+            refusals.append(Refusal(end, str(barrier)))
         for key in walk.culled.layers[end].get_output_keys():
             walk.seen.pop(key, None)
 
 
-def _program(walk: Walk, target: str, layers: set[str]) -> Program | None:
-    """Return the lanes that end here, None if that is of no use."""
+def _program(walk: Walk, target: str, layers: set[str]) -> Program:
+    """Return the lanes that end here.
+
+    Raises
+    ------
+    Barrier
+        They cannot be decoded, or that would be of no use.
+    """
     blocks, axis, encoded = blocks_of(walk.dsk, target), walk.axes[target], walk.encoded
-    if isinstance(blocks, str) or axis is None or blocks.chunks[axis] != encoded.lengths:
-        return None
-    keys = [key for key in walk.culled.layers[target].get_output_keys() if _is_block(key, target)]
-    if not keys or any(key not in walk.seen for key in keys):
-        return None
+    if isinstance(blocks, str):
+        raise Barrier(blocks)
+    if axis is None or blocks.chunks[axis] != encoded.lengths:
+        raise Barrier("its blocks along the coded axis are not those of the array")
+    keys = [key for key in walk.culled.layers[target].get_output_keys() if is_block(key, target)]
     found = [(key, walk.seen[key]) for key in keys]
-    if any(key[1 + axis] != seen.row for key, seen in found):
-        return None
     forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
-    same = all(forms[(*key[1 : 1 + axis], *key[2 + axis :])] == seen.form for key, seen in found)
-    values = [seen.value for _, seen in found]
-    unit = float(np.finfo(blocks.dtype).eps) if blocks.dtype.kind in "fc" else 0.0
-    useful = all(value.work and value.unit <= unit for value in values)
-    if not (same and useful):
-        return None
+    if any(key[1 + axis] != seen.row for key, seen in found):
+        raise Barrier("its blocks along the coded axis are in another order")
+    if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
+        raise Barrier("it does not do the same to all blocks along the coded axis")
+    if not all(seen.value.work for _, seen in found):
+        raise Barrier("nothing is computed on the way that would be worth decoding")
+    _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
     rows = tuple(sorted({seen.row for _, seen in found}))
-    return Program(
-        target, frozenset(layers), blocks, encoded, CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
-    )
+    coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
+    return Program(target, frozenset(layers), blocks, encoded, coded)
 
 
-def _is_block(key: Any, name: str) -> bool:
-    """Tell a block of an array from a task that a layer keeps to itself."""
-    return name_part(key) == name and isinstance(key, tuple) and all(isinstance(i, int) for i in key[1:])
+def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:
+    if source.kind in "iu":
+        if result != source:
+            raise Barrier(f"integers of {source} become {result}")
+        return
+    unit = float(np.finfo(result).eps)
+    if any(value.unit > unit for value in values):
+        raise Barrier(f"{result} is more precise than what it is made of: encode the array in that dtype")

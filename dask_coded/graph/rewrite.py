@@ -24,7 +24,7 @@ from dask_coded.graph.find import Product
 from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.lanes import Lane, NotSeparable, trace
-from dask_coded.graph.names import fingerprint, name_part, renamed
+from dask_coded.graph.names import fingerprint, is_block, name_part, renamed
 from dask_coded.graph.programs import Program
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.group import Group
@@ -80,7 +80,8 @@ class Draft:
 
     def add(self, flat: Flat, lane: Lane, doors: dict[Key, Key], role: str, salt: str, *place: int) -> None:
         """Add a piece: a copy of `lane` under new keys that reads other blocks."""
-        keys = {key: renamed(role, key, salt, *place) for key in lane.tasks}
+        kept = lane.shared if role == "piece" else ()
+        keys = {key: key if key in kept else renamed(role, key, salt, *place) for key in lane.tasks}
         replaced: dict[Any, Any] = {**doors, **keys}
         for key, new in keys.items():
             self.tasks[new] = flat[key].substitute(replaced, key=new)
@@ -109,7 +110,7 @@ def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
     ValueError
         The code that the user gave does not fit.
     """
-    targets = [key for key in flat if isinstance(key, tuple) and key and key[0] == plan.product.target]
+    targets = [key for key in flat if is_block(key, plan.product.target)]
     lanes = trace(flat, plan.doors, targets)
     drafts = list(_drafts(flat, plan, settings, lanes))
     out = dict(flat)
@@ -193,7 +194,7 @@ def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt:
         draft.add(flat, lane, doors, "parity", salt, piece)
     for each in inputs:
         draft.inputs |= each.tasks
-    draft.replaced = {key for lane in part.lanes for key in lane.tasks}
+    draft.replaced = {key for lane in part.lanes for key in lane.tasks if key not in lane.shared}
     return draft
 
 

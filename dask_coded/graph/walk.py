@@ -17,7 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask_coded.graph.encoded import Encoded
 from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.linear import Linear
-from dask_coded.graph.names import name_part
+from dask_coded.graph.names import is_block, name_part
 from dask_coded.graph.symbols import Barrier, Symbol
 
 __all__ = ["Seen", "Walk"]
@@ -81,6 +81,8 @@ class Walk:
         found: dict[Hashable, Seen] = {}
         for key in _inputs_first(tasks):
             self._take(layer, key, tasks, found)
+        if any(is_block(key, name) and key not in found for key in tasks):
+            raise Barrier("some of its blocks are not made of the encoded array")
         self.axes[name] = self._axis(found.values())
         self.seen |= found
 
@@ -96,7 +98,7 @@ class Walk:
         if len(rows) > 1:
             raise Barrier("it combines different blocks along the coded axis")
         names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}
-        if isinstance(layer, Blockwise):
+        if isinstance(layer, Blockwise) and not layer.io_deps:
             form = self._form((layer.output, frozenset(names.get(dep, dep) for dep in task.dependencies)))
         else:
             constants = {dep: tokenize(node) for dep in task.dependencies if (node := _constant(tasks, dep))}
@@ -169,22 +171,21 @@ def _inputs_first(tasks: Mapping[Any, GraphNode]) -> Iterator[Any]:
 
 def _functions(value: Any) -> Iterator[Any]:
     """Yield every function that a task may call."""
+    parts: tuple[Any, ...] = ()
     if isinstance(value, Task):
-        yield from _functions(value.func)
-        for part in (*value.args, *value.kwargs.values()):
-            yield from _functions(part)
+        parts = (value.func, *value.args, *value.kwargs.values())
+    elif isinstance(value, DataNode):
+        parts = (value.value,)
     elif isinstance(value, partial):
-        yield from _functions(value.func)
-        for part in (*value.args, *value.keywords.values()):
-            yield from _functions(part)
-    elif hasattr(value, "first") and hasattr(value, "funcs"):
-        for part in (value.first, *value.funcs):
-            yield from _functions(part)
+        parts = (value.func, *value.args, *value.keywords.values())
+    elif hasattr(value, "first") and hasattr(value, "funcs"):  # toolz.compose
+        parts = (value.first, *value.funcs)
     elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _functions(part)
+        parts = tuple(value)
     elif callable(value) and not isinstance(value, type | GraphNode):
         yield value
+    for part in parts:
+        yield from _functions(part)
 
 
 def _is_trusted(func: Callable[..., Any]) -> bool:
