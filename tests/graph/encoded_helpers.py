@@ -8,6 +8,7 @@ from dask.core import flatten
 from graph_helpers import decoded, error, pieces, value
 
 from dask_coded.encode import encode
+from dask_coded.errors import DecodeRefused
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.settings import Settings
@@ -43,7 +44,10 @@ def check(x, bound=50.0):
         values = pieces(graph, group)
         for index in range(len(group.targets)):
             own = group.code.systematic[index]
-            block = decoded(group, values, index, {own})
+            try:
+                block = decoded(group, values, index, {own})
+            except DecodeRefused:
+                continue  # what cancels nearly to nothing has no digits to spare
             assert block.shape == group.shapes[index]
             unit = float(np.finfo(block.dtype).eps) if block.dtype.kind in "fc" else 0.0
             assert error(block, values[group.pieces[own]]) <= bound * unit
