@@ -162,7 +162,7 @@ class Vault:
 
     def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
         """Tell whether the pieces on workers that answer make this one again."""
-        needed = group.blocks if key in group.parity else (key,)
+        needed = (key,) if key in group.blocks else group.blocks
         return all(self.hands.is_readable(block) or self.rebuilding.plan(block) for block in needed)
 
     def _regroup(self) -> None:
