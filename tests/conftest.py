@@ -19,6 +19,8 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from dask_coded.array import ENCODED
+
 dask.config.set({"distributed.scheduler.validate": True})
 # A worker that is killed some seconds after another must be started anew too.
 dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
@@ -68,6 +70,14 @@ def cluster() -> Iterator[Callable[..., Client]]:
     while (left := live_children() - before) and monotonic() < deadline:
         sleep(0.05)
     assert not left, f"processes left over: {sorted(child.pid for child in left)}"
+
+
+@pytest.fixture(autouse=True)
+def forget_encoded() -> Iterator[None]:
+    """Undo what `dask_coded.encode` does to the configuration of this process."""
+    with dask.config.set({"array_optimize": dask.config.get("array_optimize", default=None)}):
+        yield
+    ENCODED.clear()
 
 
 @pytest.fixture
