@@ -300,6 +300,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.vault.on_released(key, start, failed=stimulus.startswith("task-erred"))
         elif finish == "released" and not self.machine.books:
             self.hands.on_released(self.hands.states([key])[0])
+        elif finish == "no-worker":
+            self.vault.on_no_worker(key)
         elif finish == "erred":
             self.vault.on_erred(key)
         elif finish == "forgotten":

@@ -65,7 +65,8 @@ class Vault:
 
     @property
     def empty(self) -> bool:
-        return not (self.shelf.request_of or self.shelf.groups or self.rebuilding.lent or self.frozen)
+        shelf, rebuilding = self.shelf, self.rebuilding
+        return not (shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.frozen)
 
     def protect(self, keys: Iterable[Hashable], parity: int, group: int | None) -> None:
         """Give these blocks parity, each as soon as it is in memory."""
@@ -243,6 +244,17 @@ class Vault:
             self.restricted[ts.key] = (ts.worker_restrictions, ts.loose_restrictions)
             self.spreading.keep_apart(group, ts)
 
+    def on_no_worker(self, key: Hashable) -> None:
+        """No worker runs: let the task go to whichever comes first.
+
+        The scheduler offers it only to workers that it is restricted to, however
+        loosely, and those chosen for it may never come back.
+        """
+        lent, group = self.rebuilding.lent.get(key), self.shelf.group_of.get(key)
+        ours = group is not None and key not in group.blocks
+        if ours or key in self.restricted or (lent is not None and not lent.restrictions):
+            self.scheduler.tasks[key].worker_restrictions = None
+
     def on_erred(self, key: Hashable) -> None:
         """A task failed for good."""
         self._no_longer_asked(key)
@@ -306,5 +318,8 @@ class Vault:
         """Protect nothing any more."""
         replicas.give_back(self.scheduler)
         self.shelf.request_of.clear()
+        for ts in self.hands.states(self.restricted):
+            ts.worker_restrictions, ts.loose_restrictions = self.restricted[ts.key]
+        self.restricted.clear()
         for group in list(self.shelf.groups.values()):
             self.drop(group)
