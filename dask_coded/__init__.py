@@ -1,7 +1,7 @@
 """Coded computing for Dask: arrays that do not wait for their slowest worker."""
 
 from dask_coded import codes
-from dask_coded.array import coded, matmul
+from dask_coded.array import coded, explain, matmul
 from dask_coded.encode import encode, linear
 from dask_coded.errors import CodedError, CodedWarning, DecodeRefused, NotDecodable
 from dask_coded.install import dask_setup, install, report, uninstall
@@ -21,6 +21,7 @@ __all__ = [
     "codes",
     "dask_setup",
     "encode",
+    "explain",
     "install",
     "linear",
     "matmul",

@@ -10,6 +10,7 @@ from typing import Any
 import dask.array as da
 import dask.config
 from dask.array.optimization import optimize as plain_optimize
+from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
 from distributed import get_worker
 
@@ -17,13 +18,15 @@ from dask_coded.codes import Code
 from dask_coded.config import settings_from_config
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.alone import Alone
-from dask_coded.graph.encoded import encoded_arrays
+from dask_coded.graph.encoded import Encoded, encoded_arrays
 from dask_coded.graph.optimizer import CodedOptimizer
+from dask_coded.graph.optimizer import explain as product_verdicts
+from dask_coded.graph.programs import find_programs
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 
-__all__ = ["coded", "follow_encoded", "matmul"]
+__all__ = ["coded", "explain", "follow_encoded", "matmul"]
 
 logger = logging.getLogger("distributed.scheduler.coded")
 
@@ -148,19 +151,71 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
     def __exit__(self, *exception: Any) -> None:
         """Go back to what was before, but for arrays that were encoded meanwhile."""
         super().__exit__(*exception)
-        if ENCODED:
-            follow_encoded()
+        for encoded in list(ENCODED.values()):
+            follow_encoded(encoded)
 
 
-#: Whether this process has encoded an array, whose programs are coded everywhere from then on.
-ENCODED: list[bool] = []
+#: Arrays that this process has encoded, by name. What is computed from them is coded everywhere.
+ENCODED: dict[str, Encoded] = {}
+MOST_ENCODED = 1000
 
 
-def follow_encoded() -> None:
-    """Have what is computed from encoded arrays coded, in this process, from now on."""
-    ENCODED[:] = [True]
+def follow_encoded(encoded: Encoded) -> None:
+    """Have what is computed from an encoded array coded, in this process, from now on."""
+    ENCODED[encoded.name] = encoded
+    for name in list(ENCODED)[:-MOST_ENCODED]:
+        del ENCODED[name]
     if dask.config.get("array_optimize", default=None) is None:
         dask.config.set({"array_optimize": OnScheduler(settings_from_config({}), products=False)})
+
+
+class Explanation(tuple[str, ...]):
+    """What is coded in a computation, and what is not and why: one line for each layer."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "\n".join(self) if self else "nothing here could be coded"
+
+
+def explain(x: Any) -> Explanation:
+    """Return which parts of a computation run coded, where the barriers are and why.
+
+    Parameters
+    ----------
+    x : dask.array.Array or another Dask collection
+        What would be computed.
+
+    Returns
+    -------
+    Explanation
+        Lines of text. Products are judged as by `coded` with its configuration.
+
+    Raises
+    ------
+    TypeError
+        `x` is no Dask collection.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dask_coded as dc
+    >>> x = dc.encode(da.ones((4, 3), chunks=(2, 3)))
+    >>> dc.explain(da.exp(x.sum(axis=1)))
+    coded: sum-aggregate (4,) of encoded (4, 3)
+    plain: exp: exp is not linear
+    """
+    if not dask.is_dask_collection(x):
+        raise TypeError(f"x={x!r} is not a Dask collection")
+    dsk = HighLevelGraph.from_collections("explained", {}, dependencies=[x])
+    keys = list(flatten(x.__dask_keys__()))
+    programs, stops = find_programs(dsk, keys, ENCODED)
+    lines = [f"coded: {program.label}" for program in programs]
+    lines += [f"plain: {stop.layer.rpartition('-')[0] or stop.layer}: {stop.reason}" for stop in stops]
+    taken = {name for program in programs for name in program.layers} | {stop.layer for stop in stops}
+    verdicts = product_verdicts(dsk, keys, settings_from_config({}))
+    lines += [f"in coded(): {verdict}" for verdict in verdicts if verdict.layer not in taken]
+    return Explanation(lines)
 
 
 def matmul(a: Any, b: Any, code: Code | str | None = None, **settings: Any) -> da.Array:

@@ -101,7 +101,7 @@ def encode(
     name = layer_name("encoded", x.name, axis, parity, cuts, token)
     encoded = Encoded(name, x.chunks, x.dtype.str, axis, parity, cuts, code)
     graph = HighLevelGraph.from_collections(name, EncodedLayer.of(encoded, x.name), dependencies=[x])
-    follow_encoded()
+    follow_encoded(encoded)
     return da.Array(graph, name, x.chunks, meta=x._meta)
 
 

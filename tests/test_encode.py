@@ -161,7 +161,7 @@ def test_more_losses_than_parity_are_computed_again(cluster: Callable[..., Clien
     client = cluster(4)
     x = dc.encode(blocks(), parity=1, group=3).persist()
     wait(x)
-    settled(client, 4)
+    settled(client, 3)
     kill(client, *holders(client, x)[:3])
     assert np.array_equal(x.compute(), X) or np.allclose(x.compute(), X, rtol=1e-12)
     assert dc.report(client).to_dict()["errors"] == 0

@@ -44,6 +44,8 @@ class Verdict:
         Why, or why not.
     label : str
         What a user would call the computation.
+    layer : str
+        The product's layer.
     axes : tuple of CodedAxis
         One axis, or two for a product code.
     parity : tuple of int
@@ -59,6 +61,7 @@ class Verdict:
     reason: str
     label: str
     axes: tuple[CodedAxis, ...] = ()
+    layer: str = ""
     parity: tuple[int, ...] = ()
     columns: float = 0.0
     seconds: float = 0.0
@@ -91,7 +94,8 @@ def decide(products: Sequence[Product], settings: Settings) -> list[Verdict]:
 def _decide(product: Product, settings: Settings, served: Served) -> Verdict:
     options = [_estimate(product, axes, settings, served) for axes in _candidates(product, settings)]
     if not options:
-        return Verdict(False, "no parity asked for along an axis with two blocks", product.label)
+        reason = "no parity asked for along an axis with two blocks"
+        return Verdict(False, reason, product.label, layer=product.layer)
     return min(options, key=lambda v: (not v.code, v.parity_seconds + v.encode_seconds))
 
 
@@ -164,6 +168,7 @@ def _estimate(product: Product, axes: tuple[CodedAxis, ...], settings: Settings,
         code=True,
         reason="worth it",
         label=product.label,
+        layer=product.layer,
         axes=axes,
         parity=parity,
         columns=min(served[_operand(product, axis)] for axis in axes),

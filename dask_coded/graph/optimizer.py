@@ -104,7 +104,7 @@ class CodedOptimizer:
 def explain(dsk: HighLevelGraph, keys: Any, settings: Settings) -> list[Verdict]:
     """Return what would be decided about each product of a graph."""
     products, refusals = find(dsk, list(flatten([keys])))
-    left = [Verdict(False, refusal.reason, refusal.layer) for refusal in refusals]
+    left = [Verdict(False, refusal.reason, refusal.layer, layer=refusal.layer) for refusal in refusals]
     return decide(products, settings) + left
 
 
