@@ -118,7 +118,7 @@ def assert_all_freed(client: Client) -> None:
             "encoding": vault.encoding.awaited,
             "lent": vault.rebuilding.lent,
             "restricted": vault.restricted,
-            "frozen": vault.frozen,
+            "frozen": vault.watching.frozen,
         }
         return {name: list(book) for name, book in books.items() if book}
 

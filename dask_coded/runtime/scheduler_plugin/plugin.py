@@ -26,7 +26,8 @@ from dask_coded.runtime.scheduler_plugin.edges import forgettable
 from dask_coded.runtime.scheduler_plugin.figures import kept_figures, kept_groups
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
-from dask_coded.runtime.scheduler_plugin.vault import TEND, Vault
+from dask_coded.runtime.scheduler_plugin.vault import Vault
+from dask_coded.runtime.scheduler_plugin.watching import TEND
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.tasks import TOPIC, decode
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
@@ -171,7 +172,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     @guarded
     def _protect(self, keys: list[Hashable], parity: int, group: int | None, silence: float) -> None:
         self.vault.prepare()
-        self.vault.silence = silence
+        self.vault.watching.silence = silence
         self.vault.protect(keys, parity, group)
         if not self._vault_pulse.is_running():
             self._vault_pulse.start()
@@ -411,7 +412,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def _is_concerned(self, ts: TaskState) -> bool:
         """Tell whether a task must not wait for a worker that does not answer."""
-        return self._is_related(ts) or self.vault.is_concerned(ts)
+        return self._is_related(ts) or self.vault.watching.is_concerned(ts)
 
     def _tell(self, event: ev.Event) -> None:
         self._steps.extend(self.machine.handle(event))

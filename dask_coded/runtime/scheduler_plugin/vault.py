@@ -24,6 +24,7 @@ from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
+from dask_coded.runtime.scheduler_plugin.watching import Watching
 from dask_coded.runtime.shelf import KeptEncodedGroup, KeptGroup, Request, Shelf
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
@@ -31,11 +32,9 @@ from dask_coded.runtime.worker_plugin import UnlinkPlugin
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState
 
-__all__ = ["TEND", "Vault"]
+__all__ = ["Vault"]
 
 logger = logging.getLogger("distributed.scheduler.coded")
-#: Seconds between two looks at the groups and their workers.
-TEND = 0.25
 
 
 class Vault:
@@ -56,9 +55,7 @@ class Vault:
         self.spreading = Spreading(scheduler)
         self.encoding = Encoding(scheduler, hands, self.shelf, self.spreading, counters, later)
         self.rebuilding = Rebuilding(scheduler, hands, self.shelf, self.spreading, self.encoding, counters)
-        #: Workers that were silent and had pieces, and seconds after which a worker is.
-        self.frozen: set[str] = set()
-        self.silence = 2.5
+        self.watching = Watching(scheduler, hands, self.shelf, self.rebuilding, counters)
         self._asked: asyncio.Future[Any] | None = None
         #: Restrictions of blocks that are computed again, as they were.
         self.restricted: dict[Hashable, tuple[set[str] | None, bool]] = {}
@@ -66,7 +63,7 @@ class Vault:
     @property
     def empty(self) -> bool:
         shelf, rebuilding = self.shelf, self.rebuilding
-        return not (shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.frozen)
+        return not (shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.watching.frozen)
 
     def protect(self, keys: Iterable[Hashable], parity: int, group: int | None) -> None:
         """Give these blocks parity, each as soon as it is in memory."""
@@ -120,51 +117,10 @@ class Vault:
         """Look after the groups; called every `TEND` seconds while there are any."""
         now = time()
         self._regroup()
-        self._watch(now)
+        self.watching(now)
         for request in list(self.shelf.requests()):
             self.encoding.gather(request)  # there may be more workers now
         self.spreading(self.shelf.groups.values(), now)
-
-    def _watch(self, now: float) -> None:
-        """Do without the workers that do not answer, until they do again."""
-        silent = set(self.hands.looks.silent(now, self.silence, TEND))
-        # Where most are silent the machine is too busy, and there is too little to rebuild from.
-        if len(silent | self.frozen) <= len(self.scheduler.workers) // 2:
-            for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
-                if any(ts.key in self.shelf.group_of for ts in ws.has_what):
-                    self.frozen.add(ws.address)
-                    self.counters.workers_held += 1
-        for address in self.frozen & silent:
-            # Again and again: what it holds may be needed later, or be rebuilt only later.
-            ws = self.scheduler.workers[address]
-            if ws.status.name == "running" or any(map(self.is_concerned, ws.has_what)):
-                self.hands.hold_worker(address, True, "it does not answer and holds pieces of groups")
-        for address in self.hands.recovered(self.frozen - silent):
-            self.frozen.discard(address)
-            self.hands.free_worker(address)
-
-    def is_concerned(self, ts: TaskState) -> bool:
-        """Tell whether a task on a frozen worker must be lost, though nothing coded reads it.
-
-        What reads protected blocks would wait for all else that the worker has.
-        """
-        if ts.processing_on is not None:
-            bound = bool(ts.worker_restrictions or ts.host_restrictions) and not ts.loose_restrictions
-            seceded = ts in ts.processing_on.long_running
-            return ts.processing_on.address in self.frozen and not bound and not seceded
-        if not any(ws.address in self.frozen for ws in ts.who_has or ()):
-            return False
-        group = self.shelf.group_of.get(ts.key)
-        if group is not None and self._can_do_without(group, ts.key):
-            return True
-        return ts.key not in self.shelf.scattered and any(
-            waiter.key not in self.shelf.group_of for waiter in ts.waiters or ()
-        )
-
-    def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
-        """Tell whether the pieces on workers that answer make this one again."""
-        needed = (key,) if key in group.blocks else group.blocks
-        return all(self.hands.is_readable(block) or self.rebuilding.plan(block) for block in needed)
 
     def _regroup(self) -> None:
         """Protect what is left of groups of which some blocks are wanted no more."""
