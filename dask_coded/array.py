@@ -202,7 +202,7 @@ def explain(x: Any) -> Explanation:
     >>> import dask_coded as dc
     >>> x = dc.encode(da.ones((4, 3), chunks=(2, 3)))
     >>> dc.explain(da.exp(x.sum(axis=1)))
-    coded: sum-aggregate (4,) of encoded (4, 3)
+    coded: sum (4,) of encoded (4, 3)
     plain: exp: exp is not linear
     """
     if not dask.is_dask_collection(x):

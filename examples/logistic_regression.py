@@ -38,7 +38,13 @@ def fault(client: Client, name: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def train(X: da.Array, y: np.ndarray, client: Client, name: str, steps: int) -> tuple[np.ndarray, list[float]]:
+def is_product(task: str) -> bool:
+    return "matmul" in task  # "piece-matmul" and "parity-matmul" too
+
+
+def train(
+    X: da.Array, y: np.ndarray, client: Client, name: str, steps: int
+) -> tuple[np.ndarray, list[float]]:
     """Return the weights and the seconds of each iteration; the fault begins after a quarter of them."""
     labels = da.from_array(y, chunks=(X.chunks[0],))
     began, seconds = time.perf_counter(), []
@@ -60,7 +66,9 @@ def train(X: da.Array, y: np.ndarray, client: Client, name: str, steps: int) -> 
             began = time.perf_counter()
 
         options = {"maxiter": steps, "ftol": 0, "gtol": 1e-12}
-        found = minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", callback=each, options=options)
+        found = minimize(
+            loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", callback=each, options=options
+        )
     return found.x, seconds
 
 
@@ -85,10 +93,7 @@ def main(argv: list[str] | None = None) -> int:
             wait(matrix)
             # Plain Dask waits for a frozen worker until it is declared dead after minutes: not here.
             kind = "slow" if (name, options.fault) == ("plain", "frozen") else options.fault
-            longer = testing.delays(
-                client, testing.Constant(), unit=options.seconds, tasks=lambda task: "matmul" in task
-            )
-            with longer:
+            with testing.delays(client, testing.Constant(), unit=options.seconds, tasks=is_product):
                 w, seconds = train(matrix, y, client, kind, options.steps)
             weights.append(w)
             quarter = max(1, options.steps // 4)

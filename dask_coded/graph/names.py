@@ -41,9 +41,12 @@ def fingerprint(code: Code) -> str:
     return str(tokenize(code.encodings, code.generator, code.target, code.sub_blocks))
 
 
-def renamed(role: str, key: Hashable, salt: str, *place: int) -> tuple[Any, ...]:
-    """Return the key of a task that was made from task `key`; `place` tells its copies apart."""
-    name = _copy_name(role, name_part(key), salt)
+def renamed(role: str, key: Hashable, salt: str, *place: int, title: str = "") -> tuple[Any, ...]:
+    """Return the key of a task that was made from task `key`.
+
+    `place` tells its copies apart; `title` is the layer that it is named after if not its own.
+    """
+    name = _copy_name(role, title, salt, name_part(key)) if title else _copy_name(role, name_part(key), salt)
     coordinates = key[1:] if isinstance(key, tuple) else ()
     return (name, *place, *coordinates)
 

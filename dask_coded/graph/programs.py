@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import key_split
 
 from dask_coded.graph.doors import EVERYWHERE, Door, Key
 from dask_coded.graph.encoded import Encoded, EncodedLayer
@@ -47,6 +48,8 @@ class Program:
         The array.
     axis : CodedAxis
         The coded axis, of the array and of the target.
+    work : str
+        The first layer that computes something; pieces are named after it.
     """
 
     target: str
@@ -54,6 +57,7 @@ class Program:
     blocks: Blocks
     encoded: Encoded
     axis: CodedAxis
+    work: str
 
     @property
     def layer(self) -> str:
@@ -74,7 +78,7 @@ class Program:
     def label(self) -> str:
         """What a user would call it."""
         shape = tuple(map(sum, self.encoded.chunks))
-        return f"{self.target.rpartition('-')[0] or self.target} {self.blocks.shape} of encoded {shape}"
+        return f"{key_split(self.work)} {self.blocks.shape} of encoded {shape}"
 
     def parts(self, lanes: Mapping[Key, Lane]) -> Iterator[Part]:
         """Yield the groups: lanes of the array's own groups, where all of them are there."""
@@ -202,7 +206,7 @@ def _program(walk: Walk, target: str, layers: set[str]) -> Program:
     _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
     rows = tuple(sorted({seen.row for _, seen in found}))
     coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
-    return Program(target, frozenset(layers), blocks, encoded, coded)
+    return Program(target, frozenset(layers), blocks, encoded, coded, walk.work[target])
 
 
 def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:

@@ -71,6 +71,8 @@ class Plan:
 class Draft:
     """The pieces of one group, while they are being made."""
 
+    #: The layer that they are named after, if not the target's.
+    title: str = ""
     pieces: list[Key] = field(default_factory=list)
     lanes: list[tuple[Key, ...]] = field(default_factory=list)
     cohorts: dict[Hashable, str] = field(default_factory=dict)
@@ -82,6 +84,8 @@ class Draft:
         """Add a piece: a copy of `lane` under new keys that reads other blocks."""
         kept = lane.shared if role == "piece" else ()
         keys = {key: key if key in kept else renamed(role, key, salt, *place) for key in lane.tasks}
+        if self.title:
+            keys[lane.target] = renamed(role, lane.target, salt, *place, title=self.title)
         replaced: dict[Any, Any] = {**doors, **keys}
         for key, new in keys.items():
             self.tasks[new] = flat[key].substitute(replaced, key=new)
@@ -178,7 +182,7 @@ def _inputs(
 
 def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt: str) -> Draft:
     """Make all pieces of a group, in the code's order."""
-    draft = Draft()
+    draft = Draft(plan.product.work if isinstance(plan.product, Program) else "")
     sizes = tuple(map(len, part.rows))
     target_of = {piece: index for index, piece in enumerate(part.code.systematic)}
     for piece in range(part.code.n):

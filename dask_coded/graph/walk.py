@@ -46,6 +46,8 @@ class Walk:
     seen: dict[Hashable, Seen] = field(default_factory=dict)
     #: Layers that belong to lanes, and the coded axis of those whose blocks are plain arrays.
     axes: dict[str, int | None] = field(default_factory=dict)
+    #: The layer that first did some work, for each layer behind it.
+    work: dict[str, str] = field(default_factory=dict)
     _forms: dict[Hashable, int] = field(default_factory=dict)
     _values: dict[int, Any] = field(default_factory=dict)
     _plain: dict[str, Blocks] = field(default_factory=dict)
@@ -84,6 +86,9 @@ class Walk:
         if any(is_block(key, name) and key not in found for key in tasks):
             raise Barrier("some of its blocks are not made of the encoded array")
         self.axes[name] = self._axis(found.values())
+        if any(isinstance(seen.value, Symbol) and seen.value.work for seen in found.values()):
+            before = [self.work[source] for source in sorted(sources) if source in self.work]
+            self.work[name] = before[0] if before else name
         self.seen |= found
 
     def _take(

@@ -63,7 +63,9 @@ class Vault:
     @property
     def empty(self) -> bool:
         shelf, rebuilding = self.shelf, self.rebuilding
-        return not (shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.watching.frozen)
+        return not (
+            shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.watching.frozen
+        )
 
     def protect(self, keys: Iterable[Hashable], parity: int, group: int | None) -> None:
         """Give these blocks parity, each as soon as it is in memory."""
