@@ -6,18 +6,23 @@ stripe; a stripe of every output and the few columns of a solve stay in cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dask_coded.kernels.erasure.array_code import Repair
+from dask_coded.kernels.backend import compiled
+from dask_coded.kernels.erasure.adding import Adder, addresses
+from dask_coded.kernels.erasure.array_code import ArrayCode, Repair
 from dask_coded.kernels.erasure.buffers import Bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum
 
 __all__ = ["collect", "syndromes"]
 
 Columns = NDArray[np.uint8]  # (columns, p rows, bytes of a row)
+
+_BATCH = 16  # stripes between two calls of compiled kernels
+_CACHE = 1 << 17  # bytes of columns that they solve for at a time
 
 
 def syndromes(repair: Repair, nbytes: int) -> list[Bytes]:
@@ -31,8 +36,9 @@ def collect(
     sums: Sequence[Bytes],
     sources: Sequence[tuple[int, Bytes]],
     nbytes: int,
-    checksums: Sequence[RunningChecksum],
+    checksums: Sequence[RunningChecksum | None],
     last: bool,
+    first: bool = False,
 ) -> None:
     """Add sources to the sums of the checks, and solve for the outputs once all are there.
 
@@ -47,59 +53,71 @@ def collect(
         padded with zeros.
     nbytes : int
         Bytes of the longest block.
-    checksums : sequence of RunningChecksum
+    checksums : sequence of RunningChecksum or None
         One for each source, worked out on the way.
     last : bool
         No source is left after these: the sums become the outputs.
+    first : bool
+        None came before these: what is in the sums is overwritten.
     """
     shifts = [repair.shifts(piece) for piece, _ in sources]
-    solve = _Solver(repair)
-    for start, unit in repair.code.stripes(nbytes):
-        stop = start + repair.code.rows * unit
-        stripes = [total[start:stop] for total in sums]
-        for (_, data), places, running in zip(sources, shifts, checksums, strict=True):
-            column = data[start:stop]
-            if column.size:
-                running.add(column)
-                _add_to_all(stripes, column, places, unit)
+    add = Adder(sums, [data for _, data in sources], shifts)
+    solve = _Solver(repair, sums)
+    for start, stop, unit in _batches(repair.code, nbytes, 1 if any(checksums) else _BATCH):
+        for (_, data), running in zip(sources, checksums, strict=True):
+            if running is not None and start < data.size:
+                running.add(data[start:stop])  # one stripe
+        add(start, stop, unit, repair.code.rows, first)
         if last:
-            solve(stripes, unit)
+            solve(start, stop, unit)
+
+
+def _batches(code: ArrayCode, nbytes: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """Yield starts, ends and bytes of a row of up to `most` equal stripes."""
+    end = nbytes - nbytes % code.stripe
+    for start in range(0, end, most * code.stripe):
+        yield start, min(start + most * code.stripe, end), code.stripe // code.rows
+    if end < nbytes:
+        yield end, code.size(nbytes), -(-(nbytes - end) // code.rows)
 
 
 class _Solver:
     """Turns sums over all sources into the outputs of a repair, in place, stripe by stripe."""
 
-    def __init__(self, repair: Repair):
+    def __init__(self, repair: Repair, sums: Sequence[Bytes]):
+        unknown = len(repair.points)
+        shifts = [repair.shifts(piece)[unknown:] for piece in repair.erased]
         self._points = repair.points
-        self._shifts = [repair.shifts(piece)[len(repair.erased) :] for piece in repair.erased]
+        self._sums = sums[:unknown]
+        self._others = len(sums) - unknown
+        self._add_to_others = Adder(sums[unknown:], self._sums, shifts)
         self._prime = repair.code.prime
         self._space = np.empty((0, 0, 0), np.uint8)
+        self._kernels = compiled("bytes")
 
-    def __call__(self, stripes: Sequence[Bytes], unit: int) -> None:
-        unknown = len(self._points)
-        if unknown > 1:
-            shape = unknown + 1, self._prime, unit
-            if self._space.shape != shape:
-                self._space = np.empty(shape, np.uint8)
-            _solve_stripe(self._points, self._space, stripes[:unknown])
-        for column, places in zip(stripes[:unknown], self._shifts, strict=True):
-            _add_to_all(stripes[unknown:], column, places, unit)
+    def __call__(self, start: int, stop: int, unit: int) -> None:
+        rows = self._prime - 1
+        if len(self._points) > 1:
+            for begin in range(start, stop, rows * unit):
+                self._solve([total[begin : begin + rows * unit] for total in self._sums], unit)
+        if self._others:
+            self._add_to_others(start, stop, unit, rows, first=False)
 
+    def _solve(self, stripes: Sequence[Bytes], unit: int) -> None:
+        if self._kernels is None:
+            _solve_stripe(self._points, self._room(1, unit), stripes)
+            return
+        part = max(_CACHE // (len(self._points) * self._prime) // 64 * 64, 256)
+        room = addresses(list(self._room(2, part)))
+        points = np.array(self._points)
+        self._kernels.solve_stripe(points, addresses(stripes), room, self._prime, unit, part)
 
-def _add_to_all(totals: Sequence[Bytes], column: Bytes, shifts: Sequence[int | None], unit: int) -> None:
-    for total, shift in zip(totals, shifts, strict=True):
-        if shift is not None:
-            _add(total, column, shift * unit, unit)
-
-
-def _add(total: Bytes, column: Bytes, shift: int, unit: int) -> None:
-    """Add a column rotated by `shift` bytes; what is rotated to the last, imaginary row is dropped."""
-    first = column[: total.size - shift]
-    place = total[shift : shift + first.size]
-    np.bitwise_xor(place, first, out=place)
-    rest = column[total.size - shift + unit :] if shift else column[:0]
-    place = total[: rest.size]
-    np.bitwise_xor(place, rest, out=place)
+    def _room(self, more: int, size: int) -> Columns:
+        """Return columns for the unknowns and some more, the same ones as long as they fit."""
+        shape = len(self._points) + more, self._prime, size
+        if self._space.shape != shape:
+            self._space = np.empty(shape, np.uint8)
+        return self._space
 
 
 def _solve_stripe(points: Sequence[int], space: Columns, stripes: Sequence[Bytes]) -> None:

@@ -102,7 +102,7 @@ def recover(wanted: Collection[int], blocks: Mapping[int, Any], parity: Collecti
         ]
         checks = [RunningChecksum() for _ in read]
         sums = syndromes(repair, group.nbytes)
-        collect(repair, sums, read, group.nbytes, checks, last=True)
+        collect(repair, sums, read, group.nbytes, checks, last=True, first=True)
         bad = {i for (i, _), check in zip(read, checks, strict=True) if check.value() != group.checksums[i]}
         if not bad:
             break
