@@ -3,7 +3,7 @@
 Blocks are walked tile by tile, so that a tile of the result stays in cache while
 every block passes once:
 
-    integers, or weights 0, 1, -1     result tile  +=  (a + b) + (c + d)
+    integers, or weights 0, 1, -1     result tile  +=  each block's tile
     other weights, or scaled rows     tiles of all blocks -> buffer (k, tile)
                                       weights (m, k) @ buffer -> result tiles
     float32, float64, complex, with   weights (m, k) @ four blocks at a time
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dask_coded.kernels.backend import compiled
 from dask_coded.kernels.dtypes import real_dtype
 from dask_coded.kernels.runs import Runs, runs
-from dask_coded.kernels.signed import add_up, room_for_sums
+from dask_coded.kernels.signed import SignedSum
 from dask_coded.kernels.tiles import memory_order, tiles
 
 __all__ = ["Watch", "mix"]
@@ -35,8 +35,8 @@ Block = NDArray[Any]
 Factors = Sequence[Block | None]
 
 # Bytes, from measurements; a factor of two either way costs about a tenth.
-_RESULT_TILE = 1 << 19  # where only a tile of the result must stay in cache
-_ALL_TILES = 1 << 21  # where the tiles of all blocks must
+_RESULT_TILE = 1 << 20  # where only a tile of the result must stay in cache
+_ALL_TILES = 1 << 22  # where the tiles of all blocks must
 _LEAST_TILE = 1 << 14  # below this calls cost more than arithmetic
 _COMPILED_TILE, _COMPILED_LINES = 1 << 15, 1 << 18  # of one result; of all blocks once scaled
 
@@ -160,25 +160,52 @@ def _mix_tiles(
     """Combine with NumPy."""
     scaled = any(factor is not None for factor in factors)
     adds = out.dtype.kind in "iu" or (not scaled and bool(np.isin(weights, (-1, 0, 1)).all()))
+    if watch is None and not scaled and all(each.flags.c_contiguous for each in (*blocks, *out)):
+        blocks, out, axis = [block.reshape(-1) for block in blocks], out.reshape(len(out), -1), 0
     size = _tile_bytes(weights, alone=adds and watch is None) // out.dtype.itemsize
+    with np.errstate(all="ignore"):
+        if adds:
+            _add_tiles(weights, blocks, out, axis, watch, size)
+        else:
+            _multiply_tiles(weights, blocks, out, factors, axis, watch, size)
+
+
+def _add_tiles(
+    weights: Block, blocks: Sequence[Block], out: Block, axis: int, watch: Watch | None, size: int
+) -> None:
+    rows = [SignedSum(row, blocks, out.dtype) for row in weights]
+    width = min(size, blocks[0].size)
+    spare = np.empty((SignedSum.room(len(blocks)), width), out.dtype, like=out)
+    for index in tiles(blocks[0].shape, size):
+        sources = [block[index] for block in blocks]
+        results = out[(slice(None), *index)]
+        room = [line[: sources[0].size].reshape(sources[0].shape) for line in spare]
+        for row, result in zip(rows, results, strict=True):
+            row(sources, result, room)
+        if watch is not None:
+            watch(index[axis], axis, sources, results)
+
+
+def _multiply_tiles(
+    weights: Block,
+    blocks: Sequence[Block],
+    out: Block,
+    factors: Factors,
+    axis: int,
+    watch: Watch | None,
+    size: int,
+) -> None:
     width = min(size, blocks[0].size)
     lines = [_along(factor, axis, out.ndim - 1) for factor in factors]
-    buffer = np.empty((0 if adds else len(blocks), width), out.dtype, like=out)
-    depth = room_for_sums(len(blocks)) if adds else _halvings(weights)
-    spare = np.empty((depth, 1 if adds else len(weights), width), out.dtype, like=out)
-    with np.errstate(all="ignore"):
-        for index in tiles(blocks[0].shape, size):
-            sources = [block[index] for block in blocks]
-            results = out[(slice(None), *index)]
-            if adds:
-                room = [line[0, : sources[0].size].reshape(sources[0].shape) for line in spare]
-                for row, result in zip(weights, results, strict=True):
-                    add_up(row, sources, result, room)
-            else:
-                sources = _gather(sources, buffer, lines, index[axis], axis)
-                _multiply(weights, buffer[:, : sources[0].size], results, spare)
-            if watch is not None:
-                watch(index[axis], axis, sources, results)
+    buffer = np.empty((len(blocks), width), out.dtype, like=out)
+    spare = np.empty((_halvings(weights), len(weights), width), out.dtype, like=out)
+    for index in tiles(blocks[0].shape, size):
+        sources = [block[index] for block in blocks]
+        results = out[(slice(None), *index)]
+        sources = _gather(sources, buffer, lines, index[axis], axis)
+        _multiply(weights, buffer[:, : sources[0].size], results, spare)
+        if watch is not None:
+            watch(index[axis], axis, sources, results)
 
 
 def _tile_bytes(weights: Block, alone: bool) -> int:

@@ -11,17 +11,17 @@ import numpy as np
 
 from dask_coded.kernels.compiled.floats import mix_segments
 from dask_coded.kernels.compiled.levels import largest_bits
-from dask_coded.kernels.compiled.xor import solve_stripe, xor_stripes
+from dask_coded.kernels.compiled.xor import repair_stripes
 
-__all__ = ["compile_kernels", "largest_bits", "mix_segments", "solve_stripe", "xor_stripes"]
+__all__ = ["compile_kernels", "largest_bits", "mix_segments", "repair_stripes"]
 
 
 def compile_kernels(kind: str) -> None:
     """Compile the kernels of one kind by calling them with nothing to do."""
     none, one = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
     if kind == "bytes":
-        xor_stripes(one, one, none, 1, 1, 0, True)
-        solve_stripe(one, one, one, 2, 0, 1)
+        table = np.zeros((0, 0), np.int64)
+        repair_stripes(one, one, table, (one, table), one, (1, 1, 0, 1), True, True)
         return
     dtype = np.dtype(kind)
     room = np.empty((0, 0), dtype)

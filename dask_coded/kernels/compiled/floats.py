@@ -2,7 +2,7 @@
 
 A tile of every result stays in cache while tiles of the blocks pass, four at a time
 and into up to three results at a time: more streams than that slow memory down, and
-fewer do not fill it. Sums are associated as `mixing` does it, so that sums and
+fewer do not fill it. Sums are associated as `signed` does it, so that sums and
 differences have the same bits whichever of the two made them.
 """
 
@@ -25,10 +25,10 @@ def _quad(o: Any, a: Any, b: Any, c: Any, d: Any, w: Any, first: bool) -> None:
     w0, w1, w2, w3 = w[0], w[1], w[2], w[3]
     if first:
         for i in range(o.size):
-            o[i] = (w0 * a[i] + w1 * b[i]) + (w2 * c[i] + w3 * d[i])
+            o[i] = w0 * a[i] + w1 * b[i] + w2 * c[i] + w3 * d[i]
     else:
         for i in range(o.size):
-            o[i] += (w0 * a[i] + w1 * b[i]) + (w2 * c[i] + w3 * d[i])
+            o[i] = o[i] + w0 * a[i] + w1 * b[i] + w2 * c[i] + w3 * d[i]
 
 
 @jit("contract")
@@ -38,13 +38,13 @@ def _quad_to_two(o: Any, p: Any, a: Any, b: Any, c: Any, d: Any, w: Any, v: Any,
     if first:
         for i in range(o.size):
             e, f, g, h = a[i], b[i], c[i], d[i]
-            o[i] = (w0 * e + w1 * f) + (w2 * g + w3 * h)
-            p[i] = (v0 * e + v1 * f) + (v2 * g + v3 * h)
+            o[i] = w0 * e + w1 * f + w2 * g + w3 * h
+            p[i] = v0 * e + v1 * f + v2 * g + v3 * h
     else:
         for i in range(o.size):
             e, f, g, h = a[i], b[i], c[i], d[i]
-            o[i] += (w0 * e + w1 * f) + (w2 * g + w3 * h)
-            p[i] += (v0 * e + v1 * f) + (v2 * g + v3 * h)
+            o[i] = o[i] + w0 * e + w1 * f + w2 * g + w3 * h
+            p[i] = p[i] + v0 * e + v1 * f + v2 * g + v3 * h
 
 
 @jit("contract")
@@ -57,15 +57,15 @@ def _quad_to_three(
     if first:
         for i in range(o.size):
             e, f, g, h = a[i], b[i], c[i], d[i]
-            o[i] = (w0 * e + w1 * f) + (w2 * g + w3 * h)
-            p[i] = (v0 * e + v1 * f) + (v2 * g + v3 * h)
-            q[i] = (u0 * e + u1 * f) + (u2 * g + u3 * h)
+            o[i] = w0 * e + w1 * f + w2 * g + w3 * h
+            p[i] = v0 * e + v1 * f + v2 * g + v3 * h
+            q[i] = u0 * e + u1 * f + u2 * g + u3 * h
     else:
         for i in range(o.size):
             e, f, g, h = a[i], b[i], c[i], d[i]
-            o[i] += (w0 * e + w1 * f) + (w2 * g + w3 * h)
-            p[i] += (v0 * e + v1 * f) + (v2 * g + v3 * h)
-            q[i] += (u0 * e + u1 * f) + (u2 * g + u3 * h)
+            o[i] = o[i] + w0 * e + w1 * f + w2 * g + w3 * h
+            p[i] = p[i] + v0 * e + v1 * f + v2 * g + v3 * h
+            q[i] = q[i] + u0 * e + u1 * f + u2 * g + u3 * h
 
 
 @jit("contract")

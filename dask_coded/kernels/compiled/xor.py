@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_coded.kernels.compiled.jit import at, jit
 
-__all__ = ["solve_stripe", "xor_stripes"]
+__all__ = ["repair_stripes"]
 
 _BYTE = np.dtype(np.uint8)
 _PART = 1 << 16  # bytes of a row that are worked on at a time
@@ -52,36 +52,21 @@ def _xor_all(total: int, found: Any, size: int, first: bool) -> None:
 
 
 @jit()
-def xor_stripes(
-    totals: Any, columns: Any, shifts: Any, rows: int, unit: int, count: int, first: bool
-) -> None:
-    """Add columns to sums, rotated; what is rotated to the last, imaginary row is dropped.
-
-    Parameters
-    ----------
-    totals, columns : ndarray of int64
-        Addresses of stripes of rows times unit bytes.
-    shifts : ndarray of int64, shape (columns, totals)
-        By how many rows each column is rotated for each sum, -1 if it is not in it.
-    rows, unit, count : int
-        Rows of a column, bytes of a row, and stripes that follow each other.
-    first : bool
-        Nothing is in the sums yet.
-    """
+def _add_columns(totals: Any, columns: Any, shifts: Any, rows: int, unit: int, first: bool) -> None:
+    """Add columns to sums, rotated; what is rotated to the last, imaginary row is dropped."""
     found = np.empty(columns.size, np.int64)
-    for base in range(0, count * rows * unit, rows * unit):
-        for t in range(totals.size):
-            for row in range(rows):
-                used = 0
-                for j in range(columns.size):
-                    source = row - shifts[j, t] if shifts[j, t] >= 0 else rows
-                    source += rows + 1 if source < 0 else 0
-                    if source < rows:
-                        found[used] = columns[j] + base + source * unit
-                        used += 1
-                for start in range(0, unit, _PART):
-                    size = min(_PART, unit - start)
-                    _xor_all(totals[t] + base + row * unit + start, found[:used] + start, size, first)
+    for t in range(totals.size):
+        for row in range(rows):
+            used = 0
+            for j in range(columns.size):
+                source = row - shifts[j, t] if shifts[j, t] >= 0 else rows
+                source += rows + 1 if source < 0 else 0
+                if source < rows:
+                    found[used] = columns[j] + source * unit
+                    used += 1
+            for start in range(0, unit, _PART):
+                size = min(_PART, unit - start)
+                _xor_all(totals[t] + row * unit + start, found[:used] + start, size, first)
 
 
 @jit()
@@ -126,7 +111,7 @@ def _divide(column: int, out: int, p: int, a: int, b: int, pitch: int, size: int
 
 @jit()
 def _solve(points: Any, columns: Any, p: int, pitch: int, size: int) -> None:
-    """Bjorck and Pereyra's algorithm: see `erasure.columns`; the last two columns are room."""
+    """Bjorck and Pereyra's algorithm: see `erasure.stripes`; the last two columns are room."""
     last = points.size - 1
     spare, sums = last + 1, columns[last + 2]
     for k in range(last):
@@ -145,36 +130,54 @@ def _solve(points: Any, columns: Any, p: int, pitch: int, size: int) -> None:
 
 
 @jit()
-def solve_stripe(points: Any, stripes: Any, space: Any, p: int, unit: int, pitch: int) -> None:
-    """Solve ``sum over i of x**(l * points[i]) * c[i] = stripe l`` for all c, in place.
-
-    Parameters
-    ----------
-    points : ndarray of int64
-        Two or more.
-    stripes : ndarray of int64
-        Addresses of as many stripes.
-    space : ndarray of int64
-        Addresses of two columns more, of room for p rows of `pitch` bytes.
-    p : int
-        Rows of a column, with the imaginary one.
-    unit : int
-        Bytes of a row.
-    pitch : int
-        Bytes of a row that are worked on at a time.
-    """
-    unknown = points.size
+def _solve_stripe(points: Any, stripes: Any, space: Any, rows: int, unit: int, pitch: int) -> None:
+    """Solve ``sum over i of x**(l * points[i]) * c[i] = stripe l`` for all c, in place."""
     for start in range(0, unit, pitch):
         size = min(pitch, unit - start)
         columns = space.copy()
-        for c in range(unknown):
-            for row in range(p - 1):
+        for c in range(points.size):
+            for row in range(rows):
                 _copy_row(columns[c] + row * pitch, stripes[c] + row * unit + start, size)
-            _add_up(columns[c] + (p - 1) * pitch, columns[c], p - 1, pitch, size)
-        for c in range(unknown - 1, -1, -1):
+            _add_up(columns[c] + rows * pitch, columns[c], rows, pitch, size)
+        for c in range(points.size - 1, -1, -1):
             # Every check has the same sum over all rows, and that of check 0 has no last row.
-            _add_row(columns[c] + (p - 1) * pitch, columns[0] + (p - 1) * pitch, size)
-        _solve(points, columns, p, pitch, size)
-        for c in range(unknown):
-            for row in range(p - 1):
+            _add_row(columns[c] + rows * pitch, columns[0] + rows * pitch, size)
+        _solve(points, columns, rows + 1, pitch, size)
+        for c in range(points.size):
+            for row in range(rows):
                 _copy_row(stripes[c] + row * unit + start, columns[c] + row * pitch, size)
+
+
+@jit()
+def repair_stripes(
+    totals: Any, columns: Any, shifts: Any, plan: Any, room: Any, shape: Any, first: bool, last: bool
+) -> None:
+    """Add columns to sums and solve for the lost ones, stripe by stripe.
+
+    Parameters
+    ----------
+    totals, columns : ndarray of int64
+        Addresses of stripes.
+    shifts : ndarray of int64, shape (columns, totals)
+        By how many rows each column is rotated for each sum, -1 if it is not in it.
+    plan : (points, shifts)
+        Exponents of the unknowns, which are the first sums, and by how many rows each is
+        rotated for the other sums, once known.
+    room : ndarray of int64
+        Addresses of two columns more than unknowns, all with the imaginary row.
+    shape : (rows, unit, count, part)
+        Rows of a column, bytes of a row, stripes that follow each other, and bytes of a
+        row in the columns of `room`.
+    first, last : bool
+        Nothing is in the sums yet; the sums are complete.
+    """
+    points, shifts_of_solved = plan
+    rows, unit, count, part = shape
+    unknown = points.size
+    for start in range(0, count * rows * unit, rows * unit):
+        here = totals + start
+        _add_columns(here, columns + start, shifts, rows, unit, first)
+        if last and unknown > 1:
+            _solve_stripe(points, here[:unknown], room, rows, unit, part)
+        if last and unknown < here.size:
+            _add_columns(here[unknown:], here[:unknown], shifts_of_solved, rows, unit, False)
