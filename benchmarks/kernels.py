@@ -37,9 +37,9 @@ import harness
 import numpy as np
 
 from dask_coded.codes import parity
-from dask_coded.kernels import combine, decode_block, encode_block, row_levels
+from dask_coded.kernels import Accumulator, combine, decode_block, encode_block, row_levels
 from dask_coded.kernels.backend import have_numba, numpy_only, prepare
-from dask_coded.kernels.erasure import encode, recover
+from dask_coded.kernels.erasure import Rebuilder, encode, recover
 from dask_coded.kernels.erasure.array_code import ArrayCode, Repair
 from dask_coded.kernels.erasure.columns import collect, syndromes
 
@@ -59,6 +59,7 @@ class Method:
     backend: str
     moved: int
     run: Callable[[], object]
+    prepare: Callable[[], Callable[[], object]] | None = None
     seconds: list[float] = field(default_factory=list)
 
     def rate(self) -> float:
@@ -151,13 +152,59 @@ def byte_methods(case: Case, r: int, backend: str) -> Iterable[Method]:
     yield Method("bytes recover", backend, moved, lambda: recover(lost, left, pieces))
 
 
+def after_the_last(case: Case, r: int, backend: str) -> Iterable[Method]:
+    """The whole at once, and what is left once all pieces but one have been folded in."""
+    code, k, blocks, size = parity(case.k, r, sub_blocks=1), case.k, case.blocks, case.nbytes
+    lost = range(min(r, k))
+    plans = [code.plan(range(r, k + r), index) for index in lost]
+    weights = np.concatenate([plan.weights for plan in plans if plan is not None])
+    pieces = [*blocks[r:], *blocks[:r]]  # what is in them does not matter
+
+    def folded() -> Callable[[], object]:
+        sums = Accumulator(weights, float)
+        for index in range(k - 1):
+            sums.add(index, pieces[index])
+        return lambda: (sums.add(k - 1, pieces[-1]), sums.result())
+
+    yield Method("decode, all at once", backend, k * size, lambda: combine(weights, pieces))
+    yield Method("decode, after the last", backend, size, lambda: None, prepare=folded)
+    made = encode(blocks, r)
+    left = {index: block for index, block in enumerate(blocks) if index not in lost}
+
+    def rebuilding() -> Callable[[], object]:
+        rebuilder = Rebuilder(made[0].group, range(r, k + r), lost)
+        *early, last = rebuilder.missing
+        for index in early:
+            rebuilder.add(index, blocks[index] if index < k else made[index - k])
+        return lambda: (rebuilder.add(last, made[last - k]), rebuilder.finish())
+
+    yield Method("rebuild, all at once", backend, k * size, lambda: recover(lost, left, made))
+    yield Method("rebuild, after the last", backend, size, lambda: None, prepare=rebuilding)
+
+
+def show_arrivals(mib: float, ks: Sequence[int], r: int, rounds: int) -> None:
+    """Print the time after the last arrival beside that of all at once, for several k."""
+    rows: dict[tuple[str, str], list[float]] = {}
+    for k in ks:
+        case = Case.draw(mib, k)
+        methods = [method for backend in BACKENDS for method in after_the_last(case, r, backend)]
+        measure(methods, rounds)
+        for method in methods:
+            milliseconds = 1e3 * float(np.median(method.seconds))
+            rows.setdefault((method.name, method.backend), []).append(milliseconds)
+    print(f"\nr = {r} lost blocks of {mib:g} MiB, ms" + "".join(f"   k = {k:<3}" for k in ks))
+    for (name, backend), values in rows.items():
+        print(f"{name:24} {backend:9}" + "".join(f"{value:10.2f}" for value in values))
+
+
 def measure(methods: Sequence[Method], rounds: int) -> None:
     """Run all methods in turn, the first round uncounted."""
     for number in range(rounds + 1):
         for method in methods:
             with BACKENDS[method.backend or "numpy"]() if method.backend else nullcontext():
+                run = method.run if method.prepare is None else method.prepare()
                 began = time.process_time()
-                method.run()
+                run()
                 seconds = time.process_time() - began
             if number:
                 method.seconds.append(seconds)
@@ -234,6 +281,8 @@ def main(argv: list[str] | None = None) -> int:
             case = Case.draw(mib, k)
             for r in map(int, options.r):
                 found[mib, k, r] = show_case(case, r, options.rounds, 1 if options.quick else 128)
+        for r in map(int, options.r):
+            show_arrivals(mib, [*map(int, options.k)], r, options.rounds)
     if options.plot:
         plot(options.plot, found)
     return 0

@@ -7,6 +7,7 @@ until kernels are ready, NumPy does all of it, with the same results up to round
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ __all__ = ["KINDS", "compiled", "have_numba", "numpy_only", "prepare"]
 
 #: What is compiled by itself: arithmetic of a dtype (its character), or of bytes.
 KINDS = ("f", "d", "bytes")
+
+logger = logging.getLogger(__name__)
 
 _numpy_only: ContextVar[bool] = ContextVar("numpy_only", default=False)
 _ready: dict[str, ModuleType] = {}
@@ -41,7 +44,9 @@ def compiled(kind: str) -> ModuleType | None:
     if kind in KINDS and kind not in _asked:
         _asked.add(kind)
         if have_numba():
-            Thread(target=_compile, args=(kind,), name=f"compile kernels for {kind}", daemon=True).start()
+            Thread(
+                target=_compile_beside, args=(kind,), name=f"compile kernels for {kind}", daemon=True
+            ).start()
     return _ready.get(kind)
 
 
@@ -67,6 +72,13 @@ def numpy_only() -> Iterator[None]:
         yield
     finally:
         _numpy_only.reset(token)
+
+
+def _compile_beside(kind: str) -> None:
+    try:
+        _compile(kind)
+    except Exception:  # whatever is wrong with it, NumPy can do all
+        logger.warning("kernels for %s could not be compiled, NumPy is used instead", kind, exc_info=True)
 
 
 def _compile(kind: str) -> None:

@@ -17,43 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, log2
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dask_coded.kernels.backend import compiled
-from dask_coded.kernels.dtypes import real_dtype
-from dask_coded.kernels.runs import Runs, runs
+from dask_coded.kernels.compiled_mixing import Factors, Watch, mix_compiled
 from dask_coded.kernels.signed import SignedSum
 from dask_coded.kernels.tiles import memory_order, tiles
 
-__all__ = ["Watch", "mix"]
+__all__ = ["mix", "mix_more"]
 
 Block = NDArray[Any]
-Factors = Sequence[Block | None]
 
 # Bytes, from measurements; a factor of two either way costs about a tenth.
 _RESULT_TILE = 1 << 20  # where only a tile of the result must stay in cache
 _ALL_TILES = 1 << 22  # where the tiles of all blocks must
 _LEAST_TILE = 1 << 14  # below this calls cost more than arithmetic
-_COMPILED_TILE, _COMPILED_LINES = 1 << 15, 1 << 18  # of one result; of all blocks once scaled
 
 _LONGEST_SUM = 8  # terms summed in one go; the sums of longer ones are added in pairs, to round less
 _ROW_BY_ROW = 4  # results up to which products with one row of weights are faster than with all
-
-
-class Watch(Protocol):
-    """Measures rows of blocks and results; may then divide those of the results."""
-
-    divisors: Block | None
-
-    def __call__(self, rows: slice, axis: int, sources: Sequence[Block], results: Block) -> None:
-        """Measure `rows` of the block, along `axis` of each source and ``axis + 1`` of the results."""
-
-    def take(self, squares: Block, axis: int, blocks: Sequence[Block], factors: Factors) -> bool:
-        """Take sums of squares of all rows instead; false if they cannot be trusted."""
 
 
 def mix(
@@ -93,65 +76,40 @@ def mix(
     factors = [factors[j] if factors else None for j in used]
     if out.dtype.kind in "iu":
         factors = [None] * len(used)
-    if out.size and _mix_compiled(weights, blocks, out, factors, axis, watch):
+    if out.size and mix_compiled(weights, blocks, out, factors, axis, watch):
         return
     _mix_tiles(weights, blocks, out, factors, axis, watch)
 
 
-def _mix_compiled(
-    weights: Block, blocks: Sequence[Block], out: Block, factors: Factors, axis: int, watch: Watch | None
-) -> bool:
-    """Combine with compiled kernels; false if there are none for this, or if they did not suffice."""
-    real = real_dtype(out.dtype) if out.dtype.kind in "fc" else out.dtype
-    kernels = compiled(real.char)
-    if kernels is None or weights.dtype != real:
-        return False
-    if any(type(array) is not np.ndarray or array.dtype != out.dtype for array in (out, *blocks)):
-        return False
-    rows_matter = watch is not None or any(factor is not None for factor in factors)
-    found = runs([*blocks, *out], axis if rows_matter else None)
-    if found is None or (found.along and out.dtype.kind == "c" and rows_matter):
-        return False
-    squares = np.zeros((len(blocks) + len(out), found.shape[1]) if watch is not None else (0, 0))
-    divisors = None if watch is None else watch.divisors
-    _run(kernels, weights, found, out.dtype.itemsize // real.itemsize, factors, divisors, squares)
+def mix_more(weights: Block, block: Block, out: Block) -> None:
+    """Add ``weights[s] * block`` to each ``out[s]``, whose axes lie in memory as those of the block.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (m,)
+        From `fit_weights`.
+    block : ndarray, at least 1-d
+        Cast to the dtype of `out` before the arithmetic.
+    out : ndarray, shape (m, *block.shape)
+        Must not overlap the block.
+    """
+    order = memory_order(block)
+    block, out = block.transpose(order), out.transpose(0, *(d + 1 for d in order))
+    if not out.size or mix_compiled(weights[:, np.newaxis], [block], out, [None], 0, None, more=True):
+        return
+    size = _RESULT_TILE // 4 // out.dtype.itemsize
+    spare = np.empty(min(size, block.size), out.dtype, like=out)
+    how: dict[str, Any] = {"dtype": out.dtype, "casting": "unsafe"}
     with np.errstate(all="ignore"):
-        return watch is None or watch.take(squares, axis, blocks, factors)
-
-
-def _run(
-    kernels: ModuleType,
-    weights: Block,
-    found: Runs,
-    parts: int,
-    factors: Factors,
-    divisors: Block | None,
-    squares: Block,
-) -> None:
-    """Call the kernel; complex numbers are two real ones, `parts`."""
-    dtype, k, (outer, rows, inner) = weights.dtype, weights.shape[1], found.shape
-    scaled = any(factor is not None for factor in factors)
-    nothing = np.empty((0, 0), dtype)
-    scale = nothing
-    if scaled:
-        scale = np.ones((k, rows), dtype)
-        for line, factor in zip(scale, factors, strict=True):
-            line[:] = 1 if factor is None else factor
-    size = min(_COMPILED_TILE, max(_COMPILED_LINES // k, 1 << 12)) if scaled else _COMPILED_TILE
-    lines = np.empty((k if scaled else 0, size // dtype.itemsize), dtype)
-    levels = np.empty((ceil(log2(ceil(k / _LONGEST_SUM))) + 1, 3, size // dtype.itemsize), dtype)
-    kernels.mix_segments(
-        np.ascontiguousarray(weights),
-        found.places,
-        (outer, rows, inner * parts),
-        found.along and parts == 1,
-        (scale, nothing if divisors is None else np.ascontiguousarray(divisors, dtype)),
-        squares,
-        lines.ctypes.data + np.arange(len(lines)) * size,
-        levels.ctypes.data + np.arange(levels.shape[0] * 3).reshape(-1, 3) * size,
-        size // dtype.itemsize,
-        dtype,
-    )
+        for index in tiles(block.shape, size):
+            source, results = block[index], out[(slice(None), *index)]
+            product = spare[: source.size].reshape(source.shape)
+            for weight, result in zip(weights, results, strict=True):
+                if weight == 1:
+                    np.add(result, source, result, **how)
+                elif weight:
+                    np.multiply(source, weight, product, **how)
+                    np.add(result, product, result)
 
 
 def _mix_tiles(

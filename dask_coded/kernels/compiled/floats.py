@@ -79,7 +79,7 @@ def _single(o: Any, a: Any, w: Any, first: bool) -> None:
 
 
 @jit()
-def _fill(sums: Any, w: Any, lines: Any, start: int, stop: int, size: int, dtype: Any) -> None:
+def _fill(sums: Any, w: Any, lines: Any, start: int, stop: int, more: bool, size: int, dtype: Any) -> None:
     """Sum the columns [start, stop) into the tiles at the addresses `sums`, up to three."""
     o = at(sums[0], size, dtype)
     j = start
@@ -87,21 +87,21 @@ def _fill(sums: Any, w: Any, lines: Any, start: int, stop: int, size: int, dtype
         a, b = at(lines[j], size, dtype), at(lines[j + 1], size, dtype)
         c, d = at(lines[j + 2], size, dtype), at(lines[j + 3], size, dtype)
         if sums.size == 1:
-            _quad(o, a, b, c, d, w[0, j:], j == start)
+            _quad(o, a, b, c, d, w[0, j:], j == start and not more)
         elif sums.size == 2:
-            _quad_to_two(o, at(sums[1], size, dtype), a, b, c, d, w[0, j:], w[1, j:], j == start)
+            _quad_to_two(o, at(sums[1], size, dtype), a, b, c, d, w[0, j:], w[1, j:], j == start and not more)
         else:
             p, q = at(sums[1], size, dtype), at(sums[2], size, dtype)
-            _quad_to_three(o, p, q, a, b, c, d, w[0, j:], w[1, j:], w[2, j:], j == start)
+            _quad_to_three(o, p, q, a, b, c, d, w[0, j:], w[1, j:], w[2, j:], j == start and not more)
         j += 4
     while j < stop:
         for s in range(sums.size):
-            _single(at(sums[s], size, dtype), at(lines[j], size, dtype), w[s, j], j == start)
+            _single(at(sums[s], size, dtype), at(lines[j], size, dtype), w[s, j], j == start and not more)
         j += 1
 
 
 @jit()
-def _combine(weights: Any, lines: Any, sums: Any, levels: Any, size: int, dtype: Any) -> None:
+def _combine(weights: Any, lines: Any, sums: Any, levels: Any, more: bool, size: int, dtype: Any) -> None:
     """Combine tiles at the addresses `lines` into those at `sums`; `levels` has room for partial sums."""
     columns = lines.size
     stack = np.empty((levels.shape[0] + 1, 3), np.int64)
@@ -114,7 +114,16 @@ def _combine(weights: Any, lines: Any, sums: Any, levels: Any, size: int, dtype:
                 stack[level + 1, s] = levels[level, s]
         depth = 0
         for group in range(0, columns, _GROUP):
-            _fill(stack[depth, :count], w, lines, group, min(group + _GROUP, columns), size, dtype)
+            _fill(
+                stack[depth, :count],
+                w,
+                lines,
+                group,
+                min(group + _GROUP, columns),
+                more and group == 0,
+                size,
+                dtype,
+            )
             depth += 1
             number = group // _GROUP + 1
             last = group + _GROUP >= columns
@@ -191,6 +200,7 @@ def mix_segments(
     levels: Any,
     size: int,
     dtype: Any,
+    more: bool,
 ) -> None:
     """Combine blocks that are walked as (outer, rows, inner).
 
@@ -216,6 +226,8 @@ def mix_segments(
         Elements of a tile.
     dtype : numpy.dtype
         Of everything but `squares`.
+    more : bool
+        Add to what is in the results.
     """
     outer, rows, inner = shape
     length = rows if along else inner
@@ -229,7 +241,7 @@ def mix_segments(
                 for j in range(found.size):
                     found[j] = places[j, 0] + o * places[j, 1] + row * places[j, 2] + start * step
                 _gather(found, sources, scaling[0], squares, lines, along, row, start, count, dtype)
-                _combine(weights, found[:sources], found[sources:], levels, count, dtype)
+                _combine(weights, found[:sources], found[sources:], levels, more, count, dtype)
                 _finish(found, sources, scaling[1], squares, along, row, start, count, dtype)
 
 
