@@ -64,6 +64,11 @@ def mix(
     watch : Watch, optional
         Called after each tile, or once for all, with the blocks that have weights other than zero.
     """
+    if watch is None and len(weights) > 1 and 2 * np.count_nonzero(weights) <= weights.size:
+        # Each block goes to few results: as a rule the sub-blocks of a code, to one each.
+        for row, result in zip(weights[:, np.newaxis], out[:, np.newaxis], strict=True):
+            mix(row, blocks, result, factors, axis)
+        return
     used = np.flatnonzero(weights.any(axis=0)).tolist()
     if not used:
         out[...] = 0

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dask_coded.kernels import backend as backends
-from dask_coded.kernels import combine
+from dask_coded.kernels import combine, row_levels
+from dask_coded.kernels.erasure import encode
 
 
 @pytest.fixture
@@ -57,4 +58,7 @@ def test_each_kernel_is_compiled_for_what_it_is_called_with(backend: str) -> Non
     combine(np.ones((2, 3)), [np.ones((70, 70))] * 3)
     assert len(kernels.mix_segments.signatures) == 2
     assert len(kernels.largest_bits.signatures) == 2
+    encode([np.ones(99)] * 3, 2)
+    row_levels(np.ones((3, 4)), 0)
+    assert len(kernels.add_up_words.signatures) == 1
     assert len(kernels.repair_stripes.signatures) == 1

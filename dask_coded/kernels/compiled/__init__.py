@@ -11,9 +11,9 @@ import numpy as np
 
 from dask_coded.kernels.compiled.floats import mix_segments
 from dask_coded.kernels.compiled.levels import largest_bits
-from dask_coded.kernels.compiled.xor import repair_stripes
+from dask_coded.kernels.compiled.xor import add_up_words, repair_stripes
 
-__all__ = ["compile_kernels", "largest_bits", "mix_segments", "repair_stripes"]
+__all__ = ["add_up_words", "compile_kernels", "largest_bits", "mix_segments", "repair_stripes"]
 
 
 def compile_kernels(kind: str) -> None:
@@ -22,6 +22,7 @@ def compile_kernels(kind: str) -> None:
     if kind == "bytes":
         table = np.zeros((0, 0), np.int64)
         repair_stripes(one, one, table, (one, table), one, (1, 1, 0, 1), True, True)
+        add_up_words(0, 0, np.zeros(1, np.uint64))
         return
     dtype = np.dtype(kind)
     room = np.empty((0, 0), dtype)
