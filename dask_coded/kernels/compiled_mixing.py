@@ -61,10 +61,10 @@ def mix_compiled(
         False if there are no kernels for this, or if they did not suffice.
     """
     real = real_dtype(out.dtype) if out.dtype.kind in "fc" else out.dtype
+    if any(type(array) is not np.ndarray or array.dtype != out.dtype for array in (out, *blocks)):
+        return False
     kernels = compiled(real.char)
     if kernels is None or weights.dtype != real:
-        return False
-    if any(type(array) is not np.ndarray or array.dtype != out.dtype for array in (out, *blocks)):
         return False
     rows_matter = watch is not None or any(factor is not None for factor in factors)
     found = runs([*blocks, *out], axis if rows_matter else None)

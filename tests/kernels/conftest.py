@@ -15,7 +15,11 @@ def backend(request: pytest.FixtureRequest) -> Iterator[str]:
         if not have_numba():
             pytest.skip("compiled kernels: Numba is not installed (pip install dask_coded[compiled])")
         prepare()
-        yield request.param
+        with pytest.MonkeyPatch.context() as patch:
+            # So that small blocks are cut in tiles, and not left to NumPy.
+            patch.setattr("dask_coded.kernels.runs._SHORTEST", 1)
+            patch.setattr("dask_coded.kernels.compiled_mixing._TILE", 1 << 9)
+            yield request.param
         return
     with numpy_only():
         yield request.param
