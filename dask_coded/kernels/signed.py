@@ -39,8 +39,8 @@ class SignedSum:
     """
 
     def __init__(self, weights: Block, sources: Sequence[Block], dtype: np.dtype[Any]):
-        minus = np.array(-1).astype(dtype)
-        self._signed = bool(((weights == 0) | (weights == 1) | (weights == minus)).all())
+        self._minus = np.array(-1).astype(dtype)[()]
+        self._signed = bool(((weights == 0) | (weights == 1) | (weights == self._minus)).all())
         self._weights = list(weights)
         self._signs = list(zip((weights != 0).tolist(), (weights != 1).tolist(), strict=True))
         alike = all(source.dtype == dtype for source in sources)
@@ -64,7 +64,8 @@ class SignedSum:
         if total is None:
             result[...] = 0
         elif total[1]:
-            np.negative(total[0], result, dtype=result.dtype, casting="unsafe")
+            # Not np.negative, which in NumPy 2.4 reads the wrong elements of a strided array in place.
+            np.multiply(total[0], self._minus, result, dtype=result.dtype, casting="unsafe")
         elif total[0] is not result:
             np.copyto(result, total[0], casting="unsafe")
 

@@ -9,6 +9,7 @@ import pytest
 
 from dask_coded.kernels.runs import runs
 
+
 @pytest.fixture(autouse=True)
 def least_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dask_coded.kernels.runs._SHORTEST", 64)

@@ -31,3 +31,13 @@ def test_multiples_of_integers_wrap(dtype: str) -> None:
     SignedSum(weights, sources, result.dtype)(sources, result, [np.empty(2, dtype)])
     expected = [(3 + 2**20 * (2**15 - 1)) % 2**32, (6 + 3 * 2**20) % 2**32]
     assert result.tolist() == np.array(expected).astype(dtype).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u8"])
+def test_negative_sums_into_a_strided_result(dtype: str) -> None:
+    sources = [np.arange(100).astype(dtype), np.arange(0, 200, 2).astype(dtype)]
+    result = np.full((4, 100), 7, dtype, order="F")
+    minus = np.array([-1, -1]).astype(dtype)
+    SignedSum(minus, sources, result.dtype)(sources, result[2], [np.empty(100, dtype)])
+    assert (result[2] == np.array(-3 * np.arange(100)).astype(dtype)).all()
+    assert (result[[0, 1, 3]] == 7).all()
