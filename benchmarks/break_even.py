@@ -3,15 +3,15 @@
 A product of k row blocks with a matrix of some columns is coded with r parity pieces. What
 that costs on top, in seconds of one core (or one device):
 
-    levels and encoding    the blocks are read for their scales, and once for each parity
+    encoding               the blocks are read once for each parity
+    scaling                and once for the scales of their rows, which are applied on the way
     parity products        r more block products; only when something is late, or at once
 
     python benchmarks/break_even.py --mib 1,8,32 --columns 1,16,64,256,1024
 
-The table shows encoding and parity work as parts of the whole product's own time. "Pays from"
-is the fewest columns of those tried at which encoding takes less than `--limit` (5 %) of the
-product; parity products are r/k of it whatever the size. Encoding once and using the operand
-in n products divides it by n.
+The table shows them as parts of the whole product's own time. "Pays from" is the fewest columns
+of those tried at which encoding takes less than `--limit` (5 %) of the product; parity products
+are r/k of it whatever the size. Encoding once and using the operand in n products divides it by n.
 
 A device is one line in `DEVICES`: how arrays get there, how to wait until it is done, and the
 clock. Medians, methods in turn, one thread.
@@ -27,6 +27,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ import numpy as np
 
 from dask_coded.codes import parity
 from dask_coded.kernels import encode_block, row_levels
-from dask_coded.kernels.backend import numpy_only
+from dask_coded.kernels.backend import numpy_only, prepare
 
 ROWS = 256
 
@@ -61,6 +62,7 @@ class Costs:
 
     product: float
     encoding: float
+    scaled: float
     parity: float
 
 
@@ -84,8 +86,8 @@ def costs(device: Device, mib: float, k: int, r: int, columns: Sequence[int], ro
     inner = max(1, int(mib * (1 << 17)) // ROWS)
     blocks = [device.put(rng.standard_normal((ROWS, inner))) for _ in range(k)]
 
-    def encode() -> None:
-        levels = [row_levels(block, 0) for block in blocks]
+    def encode(scaled: bool) -> None:
+        levels = [row_levels(block, 0) for block in blocks] if scaled else None
         for piece in range(k, k + r):
             encode_block(code.coefficients(piece), blocks, levels, axis=0, length=ROWS, dtype=float)
 
@@ -94,8 +96,9 @@ def costs(device: Device, mib: float, k: int, r: int, columns: Sequence[int], ro
     def product(other: Any) -> Callable[[], object]:
         return lambda: [block @ other for block in blocks]
 
-    encoding, *products = seconds_of(device, [encode, *map(product, others)], rounds)
-    return [Costs(whole, encoding, whole * r / k) for whole in products]
+    methods = [lambda: encode(False), lambda: encode(True), *map(product, others)]
+    encoding, scaled, *products = seconds_of(device, methods, rounds)
+    return [Costs(whole, encoding, scaled, whole * r / k) for whole in products]
 
 
 def numbers(text: str) -> list[float]:
@@ -104,14 +107,13 @@ def numbers(text: str) -> list[float]:
 
 def show(device: str, mib: float, columns: Sequence[int], found: Sequence[Costs], limit: float) -> None:
     for width, each in zip(columns, found, strict=True):
-        extra = (each.encoding + each.parity) / each.product
-        print(
-            f"{device:6} {mib:8g} {width:8d} {1e3 * each.product:11.2f} {1e3 * each.encoding:12.2f}"
-            f" {each.encoding / each.product:10.1%} {extra:14.1%}"
-        )
-    paying = [w for w, each in zip(columns, found, strict=True) if each.encoding <= limit * each.product]
-    where = f"{min(paying)} columns" if paying else "more columns than were tried"
-    print(f"{device:6} {mib:8g} MiB: pays from {where}")
+        parts = [part / each.product for part in (each.encoding, each.scaled, each.scaled + each.parity)]
+        shown = "".join(f"{part:12.1%}" for part in parts)
+        print(f"{device:6} {mib:6g} {width:8d} {1e3 * each.product:12.2f} {shown}")
+    for name, costs_of in (("encoding", lambda each: each.encoding), ("scaled", lambda each: each.scaled)):
+        paying = [w for w, each in zip(columns, found, strict=True) if costs_of(each) <= limit * each.product]
+        where = f"{min(paying)} columns" if paying else "more columns than were tried"
+        print(f"{device:6} {mib:6g} MiB, {name}: pays from {where}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -119,6 +121,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", choices=sorted(DEVICES), default="cpu", help="default: cpu")
+    parser.add_argument("--backend", choices=("numpy", "compiled"), default="numpy")
     parser.add_argument("--mib", type=numbers, default=[1, 8, 32], help="MiB of a block (default: 1,8,32)")
     parser.add_argument("--columns", type=numbers, default=[1, 16, 64, 128, 256, 512, 1024])
     parser.add_argument("--k", type=int, default=8, help="blocks (default: 8)")
@@ -130,9 +133,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.quick:
         options.mib, options.columns, options.rounds = [0.125], [1, 8], 1
     columns = [int(width) for width in options.columns]
-    print(f"k = {options.k}, r = {options.r}, float64, NumPy kernels, {harness.machine()}")
-    print("device      MiB  columns  product ms  encoding ms   encoding  with parity")
-    with numpy_only():
+    prepare()
+    print(f"k = {options.k}, r = {options.r}, float64, {options.backend} kernels, {harness.machine()}")
+    print("device    MiB  columns   product ms     encoding      scaled  and parity")
+    with numpy_only() if options.backend == "numpy" else nullcontext():
         for mib in options.mib:
             found = costs(DEVICES[options.device], mib, options.k, options.r, columns, options.rounds)
             show(options.device, mib, columns, found, options.limit)
