@@ -253,7 +253,7 @@ def plot(path: str, found: dict[tuple[float, int, int], dict[tuple[str, str], fl
                 values = [found[mib, k, r][kernel, backend] for k in ks]
                 axis.plot(ks, values, marker="o", label=f"r = {r}, {mib:g} MiB")
             axis.axhline(1, color="grey", linewidth=0.5)
-            axis.set(title=f"{kernel.removeprefix('kernel ')}, {backend}", xlabel="blocks k", ylim=(0, None))
+            axis.set(title=f"{kernel.removeprefix('kernel ')}, {backend}", xlabel="blocks k", ylim=(0, 1.25))
         line[0].set_ylabel("fraction of the ceiling")
     axes[0, 0].legend(fontsize=7)
     figure.tight_layout()

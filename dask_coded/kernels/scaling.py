@@ -110,8 +110,10 @@ def _raise_compiled(block: NDArray[Any], axis: int, largest: NDArray[Any]) -> bo
         if not block.flags.c_contiguous:
             return False
     bits = np.dtype(f"u{largest.itemsize}")
-    values = block.reshape(-1).view(bits).reshape(prod(block.shape[:axis]), block.shape[axis], -1)
-    kernels.largest_bits(values, bits.type(np.iinfo(bits).max >> 1), largest.view(bits))
+    parts = 2 if block.dtype.kind == "c" else 1
+    shape = prod(block.shape[:axis]), block.shape[axis], prod(block.shape[axis + 1 :]) * parts
+    mask = bits.type(np.iinfo(bits).max >> 1)
+    kernels.largest_bits(block.ctypes.data, shape, mask, largest.view(bits))
     return True
 
 

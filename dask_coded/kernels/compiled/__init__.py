@@ -28,4 +28,4 @@ def compile_kernels(kind: str) -> None:
     room = np.empty((0, 0), dtype)
     mix_segments(room, none, (0, 0, 0), False, (room, room), np.empty((0, 0)), one, none, 1, dtype, False)
     bits = np.dtype(f"u{dtype.itemsize}")
-    largest_bits(np.empty((0, 0, 0), bits), bits.type(0), np.empty(0, bits))
+    largest_bits(0, (0, 0, 0), bits.type(0), np.empty(0, bits))
