@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import dask_coded
+from dask_coded.kernels.backend import have_numba
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -34,6 +35,8 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
 
 def modules() -> list[str]:
     found = [module.name for module in pkgutil.walk_packages(dask_coded.__path__, "dask_coded.")]
+    if not have_numba():
+        found = [name for name in found if not f"{name}.".startswith("dask_coded.kernels.compiled.")]
     return ["dask_coded", *(name for name in found if not name.endswith(".cuda"))]
 
 

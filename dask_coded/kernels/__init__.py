@@ -5,6 +5,7 @@ Coefficients come from elsewhere; nothing here knows which code they belong to.
 
 from __future__ import annotations
 
+from dask_coded.kernels.accumulate import Accumulator
 from dask_coded.kernels.blocks import decode_block, encode_block
 from dask_coded.kernels.combine import combine
 from dask_coded.kernels.dtypes import codable, parity_dtype
@@ -13,6 +14,7 @@ from dask_coded.kernels.scaling import NONFINITE, ZERO, merge_levels, row_levels
 __all__ = [
     "NONFINITE",
     "ZERO",
+    "Accumulator",
     "codable",
     "combine",
     "decode_block",

@@ -34,6 +34,8 @@ SAFETY = 4.0, 2.0  # times the figure: at least, and for each root of the number
 PRODUCT = 12.0  # roundoffs of `work` that a piece is wrong by before it is combined
 UNDERFLOW = 64.0  # subnormal steps that a value of a piece may be wrong by: the root of 4096 terms
 
+_CAREFUL_TILE = 1 << 16  # values that are measured with temporaries at a time
+
 Block = NDArray[Any]
 
 
@@ -55,7 +57,7 @@ class RowNorms:
         self.divisors = divisors
 
     def __call__(self, rows: slice, axis: int, sources: Sequence[Block], results: Block) -> None:
-        """Measure one tile (see `combine.Watch`)."""
+        """Measure one tile (see `mixing.Watch`)."""
         norms = self._norms[:, rows]
         np.hypot(norms, row_norms([*sources, *results], axis), out=norms)
         if self.divisors is not None:
@@ -64,16 +66,45 @@ class RowNorms:
             if not np.isfinite(self.divisors).all():
                 np.add(results, 0.0, out=results)  # no negative zeros
 
+    def take(
+        self, squares: Block, axis: int, blocks: Sequence[Block], factors: Sequence[Block | None]
+    ) -> bool:
+        """Take the sums of squares of all rows (see `mixing.Watch`), computed in the dtype of the blocks.
+
+        False if they do not tell the norm of a result. Those of a block are then measured again.
+        """
+        sure, norms = _known(squares, blocks), np.sqrt(squares)
+        sources, results = norms[: len(blocks)], norms[len(blocks) :]
+        for line, known, block, factor in zip(sources, sure, blocks, factors, strict=False):
+            rows = np.flatnonzero(~known)
+            pieces = -(-rows.size * block.size // block.shape[axis] // _CAREFUL_TILE)
+            for some in np.array_split(rows, max(1, pieces)) if rows.size else ():
+                tile = np.take(block, some, axis=axis)
+                if factor is not None:
+                    tile = tile * factor[some].reshape([-1 if d == axis else 1 for d in range(tile.ndim)])
+                line[some] = _careful_norms(tile, axis)
+        if not (sure[len(blocks) :] | (sources == 0).all(axis=0)).all():
+            return False
+        results[~sure[len(blocks) :]] = 0.0
+        np.hypot(self._norms, norms, out=self._norms)
+        return True
+
+
+def _known(squares: Block, tiles: Sequence[Block]) -> Block:
+    """Tell which sums of squares are good enough to take their root."""
+    info = np.finfo(np.float32 if any(tile.real.itemsize < 8 for tile in tiles) else np.float64)
+    # Values whose squares vanish are negligible in a sum above this.
+    least = float(info.smallest_normal) * 2.0 ** (info.nmant + 20)
+    known: Block = (squares > least) & np.isfinite(squares)
+    return known
+
 
 def row_norms(tiles: Sequence[Block], axis: int) -> Block:
     """Return the 2-norm of each row of each tile; Inf if it has NaN or Inf; 0 only for rows of zeros."""
     squares = np.empty((len(tiles), tiles[0].shape[axis]))
     for line, tile in zip(squares, tiles, strict=True):
         line[:] = _row_squares(tile, axis)
-    info = np.finfo(np.float32 if any(tile.real.itemsize < 8 for tile in tiles) else np.float64)
-    # Values whose squares vanish are negligible in a sum above this.
-    least = float(info.smallest_normal) * 2.0 ** (info.nmant + 20)
-    sure = (squares > least) & np.isfinite(squares)
+    sure = _known(squares, tiles)
     norms: Block = np.sqrt(squares)
     if not sure.all():
         for line, tile, known in zip(norms, tiles, sure, strict=True):

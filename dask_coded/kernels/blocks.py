@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dask_coded.errors import DecodeRefused
 from dask_coded.kernels.accuracy import ErrorEstimate, RowNorms
-from dask_coded.kernels.combine import empty_like, fit_weights, mix
+from dask_coded.kernels.combine import empty_like, fit_weights
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
 from dask_coded.kernels.groups import RowGroups, block_factors, check_blocks, cut, rows_of
+from dask_coded.kernels.mixing import mix
 from dask_coded.kernels.scaling import ZERO, Levels, row_factors
 
 __all__ = ["decode_block", "encode_block"]

@@ -1,45 +1,23 @@
 """Linear combinations of blocks at memory speed.
 
-Blocks are walked tile by tile, so that a tile of the result stays in cache while
-every block passes once:
-
-    integers, or weights 0, 1, -1     result tile  +=  or  -=  each block's tile
-    other weights, or scaled rows     tiles of all blocks -> buffer (k, tile)
-                                      weights (m, k) @ buffer -> result tiles
-
-Long sums of the second kind are halved and their halves added, so that k terms
-round log k times and not k times. No temporary is larger than the buffer.
+What is asked is checked here; the arithmetic is in `mixing`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, log2
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
-from dask_coded.kernels.tiles import memory_order, tiles
+from dask_coded.kernels.mixing import mix
+from dask_coded.kernels.tiles import memory_order
 
-__all__ = ["Watch", "combine", "empty_like", "fit_weights", "mix"]
+__all__ = ["combine", "empty_like", "fit_weights"]
 
 Block = NDArray[Any]
-
-# Bytes, from measurements; a factor of two either way costs about a tenth.
-_RESULT_TILE = 1 << 20  # where only a tile of the result must stay in cache
-_ALL_TILES = 1 << 21, 1 << 20  # where the tiles of all blocks must, for one result and for several
-_LEAST_TILE = 1 << 14  # below this calls cost more than arithmetic
-
-_LONGEST_SUM = 8  # terms summed in one go; the sums of longer ones are added in pairs, to round less
-
-
-class Watch(Protocol):
-    """Looks at the tiles while they are in cache; may scale the result in place."""
-
-    def __call__(self, rows: slice, axis: int, sources: Sequence[Block], results: Block) -> None:
-        """`rows` of the block along `axis` of each source and ``axis + 1`` of the results."""
 
 
 def combine(weights: ArrayLike, blocks: Sequence[Block], out: Block | None = None) -> Block:
@@ -144,146 +122,3 @@ def empty_like(block: Block, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bl
     order = [*range(extra), *(extra + d for d in memory_order(block))]
     result = np.empty([shape[d] for d in order], dtype, like=block)
     return result if order == sorted(order) else result.transpose(np.argsort(order))
-
-
-def mix(
-    weights: Block,
-    blocks: Sequence[Block],
-    out: Block,
-    factors: Sequence[Block | None] | None = None,
-    axis: int = 0,
-    watch: Watch | None = None,
-) -> None:
-    """Combine blocks into `out`, rows scaled on the way; the arguments are not checked.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (m, k)
-        From `fit_weights`.
-    blocks : sequence of k arrays of one shape, at least 1-d
-        Cast to the dtype of `out` before the arithmetic.
-    out : ndarray, shape (m, *shape)
-        Result; must not overlap a block.
-    factors : sequence of k arrays or None, optional
-        What the rows of each block are multiplied by.
-    axis : int
-        Axis of the blocks whose indices are the rows.
-    watch : callable, optional
-        Called after each tile with the blocks that have weights other than zero.
-    """
-    used = np.flatnonzero(weights.any(axis=0)).tolist()
-    if not used:
-        out[...] = 0
-        return
-    weights = weights[:, used]
-    order = memory_order(blocks[0])
-    blocks = [blocks[j].transpose(order) for j in used]
-    out = out.transpose(0, *(d + 1 for d in order))
-    axis = order.index(axis)
-    factors = [_along(factors[j], axis, len(order)) for j in used] if factors else [None] * len(used)
-    integer = out.dtype.kind in "iu"
-    scaled = not integer and any(factor is not None for factor in factors)
-    adds = integer or (not scaled and bool(np.isin(weights, (-1, 0, 1)).all()))
-    size = _tile_bytes(weights, alone=adds and watch is None) // out.dtype.itemsize
-    width = 0 if adds else min(size, blocks[0].size)
-    buffer = np.empty((len(blocks), width), out.dtype, like=out)
-    spare = np.empty((_halvings(weights), len(weights), width), out.dtype, like=out)
-    terms = [_terms(row) for row in weights] if adds else []
-    with np.errstate(all="ignore"):
-        for index in tiles(blocks[0].shape, size):
-            sources = [block[index] for block in blocks]
-            results = out[(slice(None), *index)]
-            if adds:
-                for row, result in zip(terms, results, strict=True):
-                    _add_up(row, sources, result)
-            else:
-                sources = _gather(sources, buffer, factors, index[axis], axis)
-                _multiply(weights, buffer[:, : sources[0].size], results, spare)
-            if watch is not None:
-                watch(index[axis], axis, sources, results)
-
-
-def _tile_bytes(weights: Block, alone: bool) -> int:
-    if alone:
-        return _RESULT_TILE
-    results, sources = weights.shape
-    return max(_ALL_TILES[results > 1] // int(sources), _LEAST_TILE)
-
-
-def _along(factor: Block | None, axis: int, ndim: int) -> Block | None:
-    return None if factor is None else factor.reshape([-1 if d == axis else 1 for d in range(ndim)])
-
-
-def _gather(
-    tiles_: list[Block], buffer: Block, factors: Sequence[Block | None], rows: slice, axis: int
-) -> list[Block]:
-    """Copy tiles into the rows of the buffer, scaled; return them as they lie there."""
-    places = [line[: tile.size].reshape(tile.shape) for line, tile in zip(buffer, tiles_, strict=True)]
-    for place, tile, factor in zip(places, tiles_, factors, strict=True):
-        if factor is None:
-            np.copyto(place, tile, casting="unsafe")
-        else:
-            scale = factor[(slice(None),) * axis + (rows,)]
-            np.multiply(tile, scale, out=place, dtype=buffer.dtype, casting="unsafe")
-    return places
-
-
-def _terms(row: Block) -> list[tuple[int, Any]]:
-    """Return (position, weight) of the weights that are not zero, from the first one on and then around.
-
-    Signs that alternate go on to alternate, which keeps the sums small on the way.
-    """
-    terms = [(int(j), row[j]) for j in np.flatnonzero(row)]
-    first = next((place for place, (_, weight) in enumerate(terms) if weight == 1), 0)
-    return terms[first:] + terms[:first]
-
-
-def _add_up(terms: list[tuple[int, Any]], sources: Sequence[Block], result: Block) -> None:
-    """``result = sum of weight * source`` with one pass per term, no products by 1 or -1."""
-    how: dict[str, Any] = {"out": result, "dtype": result.dtype, "casting": "unsafe"}
-    if not terms:
-        result[...] = 0
-        return
-    minus = np.array(-1).astype(result.dtype)
-    (j, weight), *rest = terms
-    sofar = sources[j]
-    if weight != 1 or not rest or rest[0][1] not in (1, minus):
-        sofar = np.multiply(sofar, weight, **how)
-    for j, weight in rest:
-        if weight == 1:
-            sofar = np.add(sofar, sources[j], **how)
-        elif weight == minus:
-            sofar = np.subtract(sofar, sources[j], **how)
-        else:
-            product = np.multiply(sources[j], weight, dtype=result.dtype, casting="unsafe")
-            sofar = np.add(sofar, product, out=result)
-
-
-def _halvings(weights: Block) -> int:
-    """Return how often sums are halved until none is longer than `_LONGEST_SUM`."""
-    longest = int(np.count_nonzero(weights, axis=1).max(initial=1))
-    return max(0, ceil(log2(longest / _LONGEST_SUM)))
-
-
-def _multiply(weights: Block, lines: Block, results: Block, spare: Block) -> None:
-    """``results = weights @ lines``, straight into the result where it lies in one piece."""
-    straight = results[0].flags.c_contiguous
-    shape = len(results), lines.shape[1]
-    flat = results.reshape(shape) if straight else np.empty_like(lines, shape=shape)
-    target, spare = flat, spare[..., : shape[1]]
-    if lines.dtype.kind == "c" and weights.dtype.kind != "c":
-        lines, target, spare = (each.view(weights.dtype) for each in (lines, flat, spare))
-    _matmul_by_halves(weights, lines, target, spare)
-    if not straight:
-        results[...] = flat.reshape(results.shape)
-
-
-def _matmul_by_halves(weights: Block, lines: Block, out: Block, spare: Block) -> None:
-    """``out = weights @ lines``, halved as often as there is space to spare."""
-    if not len(spare) or len(lines) < 2:
-        np.matmul(weights, lines, out=out)
-        return
-    half = len(lines) // 2
-    _matmul_by_halves(weights[:, :half], lines[:half], out, spare[1:])
-    _matmul_by_halves(weights[:, half:], lines[half:], spare[0], spare[1:])
-    np.add(out, spare[0], out=out)

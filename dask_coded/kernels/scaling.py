@@ -15,13 +15,15 @@ multiplied there and divided back, and neither rounds while they have few digits
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from dask_coded.kernels.backend import compiled
 from dask_coded.kernels.dtypes import real_dtype
-from dask_coded.kernels.tiles import tiles
+from dask_coded.kernels.tiles import memory_order, tiles
 
 __all__ = ["NONFINITE", "ZERO", "merge_levels", "row_factors", "row_levels"]
 
@@ -84,6 +86,8 @@ def row_levels(block: NDArray[Any], axis: int) -> Levels:
 def _row_maxima(block: NDArray[Any], axis: int) -> NDArray[Any]:
     """Return max|row| (NaN and Inf pass through) without a temporary of the block's size."""
     largest = np.zeros(block.shape[axis], real_dtype(block.dtype))
+    if _raise_compiled(block, axis, largest):
+        return largest
     others = tuple(d for d in range(block.ndim) if d != axis)
     parts = (block.real, block.imag) if block.dtype.kind == "c" else (block,)
     for index in tiles(block.shape, _TILE):
@@ -93,6 +97,24 @@ def _row_maxima(block: NDArray[Any], axis: int) -> NDArray[Any]:
             np.maximum(seen, tile.max(axis=others), out=seen)
             np.maximum(seen, -tile.min(axis=others), out=seen)
     return largest
+
+
+def _raise_compiled(block: NDArray[Any], axis: int, largest: NDArray[Any]) -> bool:
+    """Do the same in one pass with a compiled kernel; false if there is none for this."""
+    kernels = compiled(largest.dtype.char)
+    if kernels is None or type(block) is not np.ndarray or not block.dtype.isnative or not block.size:
+        return False
+    if not block.flags.c_contiguous:
+        order = memory_order(block)
+        block, axis = block.transpose(order), order.index(axis)
+        if not block.flags.c_contiguous:
+            return False
+    bits = np.dtype(f"u{largest.itemsize}")
+    parts = 2 if block.dtype.kind == "c" else 1
+    shape = prod(block.shape[:axis]), block.shape[axis], prod(block.shape[axis + 1 :]) * parts
+    mask = bits.type(np.iinfo(bits).max >> 1)
+    kernels.largest_bits(block.ctypes.data, shape, mask, largest.view(bits))
+    return True
 
 
 def merge_levels(levels: Sequence[Levels]) -> Levels:

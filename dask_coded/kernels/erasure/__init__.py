@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dask_coded.kernels.erasure.encoding import Encoder, encode
 from dask_coded.kernels.erasure.pieces import Group, ParityPiece
+from dask_coded.kernels.erasure.rebuilding import Rebuilder
 from dask_coded.kernels.erasure.recovery import Recovery, recover, sources
 
-__all__ = ["Encoder", "Group", "ParityPiece", "Recovery", "encode", "recover", "sources"]
+__all__ = ["Encoder", "Group", "ParityPiece", "Rebuilder", "Recovery", "encode", "recover", "sources"]

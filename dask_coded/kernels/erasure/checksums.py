@@ -15,10 +15,14 @@ or if all changes in each column of a tile add up to nothing.
 
 from __future__ import annotations
 
+import sys
 import zlib
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dask_coded.kernels.backend import compiled
 from dask_coded.kernels.erasure.buffers import Bytes
 
 __all__ = ["RunningChecksum", "checksum"]
@@ -65,13 +69,20 @@ class RunningChecksum:
         """Work through the next tile."""
         self._size += tile.size
         words = tile[: tile.size // 8 * 8].view("<u8")
+        kernels = compiled("bytes") if sys.byteorder == "little" else None
+        if kernels is not None:
+            kernels.add_up_words(words.ctypes.data, words.size, self._sums)
+        else:
+            self._add_up(words)
+        self._crc = zlib.crc32(self._sums[: words.size].data, self._crc)
+        self._crc = zlib.crc32(tile[8 * words.size :].data, self._crc)
+
+    def _add_up(self, words: NDArray[Any]) -> None:
         if not words.flags.aligned:
             words = words.copy()  # else NumPy is slow
         rows, rest = divmod(words.size, _WORDS)
         np.add.reduce(words[: rows * _WORDS].reshape(rows, _WORDS), axis=0, out=self._sums)
         self._sums[:rest] += words[rows * _WORDS :]
-        self._crc = zlib.crc32(self._sums[: words.size].data, self._crc)
-        self._crc = zlib.crc32(tile[8 * words.size :].data, self._crc)
 
     def value(self) -> int:
         """Return the checksum of all that was added."""

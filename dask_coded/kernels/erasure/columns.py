@@ -6,18 +6,20 @@ stripe; a stripe of every output and the few columns of a solve stay in cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dask_coded.kernels.erasure.array_code import Repair
+from dask_coded.kernels.backend import compiled
+from dask_coded.kernels.erasure.array_code import ArrayCode, Repair
 from dask_coded.kernels.erasure.buffers import Bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum
+from dask_coded.kernels.erasure.compiled_stripes import CompiledStripes
+from dask_coded.kernels.erasure.stripes import Stripes
 
 __all__ = ["collect", "syndromes"]
 
-Columns = NDArray[np.uint8]  # (columns, p rows, bytes of a row)
+_BATCH = 8  # stripes between two calls of compiled kernels
 
 
 def syndromes(repair: Repair, nbytes: int) -> list[Bytes]:
@@ -31,8 +33,9 @@ def collect(
     sums: Sequence[Bytes],
     sources: Sequence[tuple[int, Bytes]],
     nbytes: int,
-    checksums: Sequence[RunningChecksum],
+    checksums: Sequence[RunningChecksum | None],
     last: bool,
+    first: bool = False,
 ) -> None:
     """Add sources to the sums of the checks, and solve for the outputs once all are there.
 
@@ -47,102 +50,28 @@ def collect(
         padded with zeros.
     nbytes : int
         Bytes of the longest block.
-    checksums : sequence of RunningChecksum
+    checksums : sequence of RunningChecksum or None
         One for each source, worked out on the way.
     last : bool
         No source is left after these: the sums become the outputs.
+    first : bool
+        None came before these: what is in the sums is overwritten.
     """
-    shifts = [repair.shifts(piece) for piece, _ in sources]
-    solve = _Solver(repair)
-    for start, unit in repair.code.stripes(nbytes):
-        stop = start + repair.code.rows * unit
-        stripes = [total[start:stop] for total in sums]
-        for (_, data), places, running in zip(sources, shifts, checksums, strict=True):
-            column = data[start:stop]
-            if column.size:
-                running.add(column)
-                _add_to_all(stripes, column, places, unit)
-        if last:
-            solve(stripes, unit)
+    stripes = Stripes(repair, sums, sources)
+    kernels = compiled("bytes")
+    fast = None if kernels is None else CompiledStripes(kernels, repair, sums, sources)
+    for start, stop, unit in _batches(repair.code, nbytes, 1 if any(checksums) else _BATCH):
+        for (_, data), running in zip(sources, checksums, strict=True):
+            if running is not None and start < data.size:
+                running.add(data[start:stop])  # one stripe
+        if fast is None or not fast.repair(start, stop, unit, first, last):
+            stripes.repair(start, stop, unit, first, last)
 
 
-class _Solver:
-    """Turns sums over all sources into the outputs of a repair, in place, stripe by stripe."""
-
-    def __init__(self, repair: Repair):
-        self._points = repair.points
-        self._shifts = [repair.shifts(piece)[len(repair.erased) :] for piece in repair.erased]
-        self._prime = repair.code.prime
-        self._space = np.empty((0, 0, 0), np.uint8)
-
-    def __call__(self, stripes: Sequence[Bytes], unit: int) -> None:
-        unknown = len(self._points)
-        if unknown > 1:
-            shape = unknown + 1, self._prime, unit
-            if self._space.shape != shape:
-                self._space = np.empty(shape, np.uint8)
-            _solve_stripe(self._points, self._space, stripes[:unknown])
-        for column, places in zip(stripes[:unknown], self._shifts, strict=True):
-            _add_to_all(stripes[unknown:], column, places, unit)
-
-
-def _add_to_all(totals: Sequence[Bytes], column: Bytes, shifts: Sequence[int | None], unit: int) -> None:
-    for total, shift in zip(totals, shifts, strict=True):
-        if shift is not None:
-            _add(total, column, shift * unit, unit)
-
-
-def _add(total: Bytes, column: Bytes, shift: int, unit: int) -> None:
-    """Add a column rotated by `shift` bytes; what is rotated to the last, imaginary row is dropped."""
-    first = column[: total.size - shift]
-    place = total[shift : shift + first.size]
-    np.bitwise_xor(place, first, out=place)
-    rest = column[total.size - shift + unit :] if shift else column[:0]
-    place = total[: rest.size]
-    np.bitwise_xor(place, rest, out=place)
-
-
-def _solve_stripe(points: Sequence[int], space: Columns, stripes: Sequence[Bytes]) -> None:
-    """Solve ``sum over i of x**(l * points[i]) * c[i] = stripe l`` for all c, in place.
-
-    Bjorck and Pereyra's algorithm for Vandermonde systems. A quotient of columns is
-    only defined up to a column of ones. Those still to be divided must have an even
-    sum in every bit; those that are done have zeros in the last row.
-    """
-    columns, spare = space[:-1], space[-1]
-    for column, stripe in zip(columns, stripes, strict=True):
-        column[:-1] = stripe.reshape(-1, column.shape[1])
-        np.bitwise_xor.reduce(column[:-1], axis=0, out=column[-1])
-    # Every check has the same sum over all rows, and that of check 0 has no last row.
-    columns[1:, -1] ^= columns[0, -1]
-    columns[0, -1] = 0
-    last = len(points) - 1
-    for k in range(last):
-        for i in range(last, k, -1):
-            _add_rotated(columns[i], columns[i - 1], points[k])
-    for k in range(last - 1, -1, -1):
-        for i in range(k + 1, last + 1):
-            _divide(columns[i], points[i], points[i - k - 1], spare)
-            if k:
-                spare ^= np.bitwise_xor.reduce(spare, axis=0)
-            columns[i] = spare
-        for i in range(k, last):
-            columns[i] ^= columns[i + 1]
-    for column, stripe in zip(columns, stripes, strict=True):
-        stripe.reshape(-1, column.shape[1])[:] = column[:-1]
-
-
-def _add_rotated(total: Columns, column: Columns, shift: int) -> None:
-    """Add x**shift times a column of all p rows."""
-    total[shift:] ^= column[: len(column) - shift]
-    total[:shift] ^= column[len(column) - shift :]
-
-
-def _divide(column: Columns, a: int, b: int, out: Columns) -> None:
-    """Divide by ``x**a + x**b`` so that the last row becomes zero."""
-    prime = len(column)
-    out[-1] = 0
-    place = prime - 1
-    for _ in range(prime - 1):
-        before, place = place, (place + b - a) % prime
-        np.bitwise_xor(column[(place + a) % prime], out[before], out=out[place])
+def _batches(code: ArrayCode, nbytes: int, most: int) -> Iterator[tuple[int, int, int]]:
+    """Yield starts, ends and bytes of a row of up to `most` equal stripes."""
+    end = nbytes - nbytes % code.stripe
+    for start in range(0, end, most * code.stripe):
+        yield start, min(start + most * code.stripe, end), code.stripe // code.rows
+    if end < nbytes:
+        yield end, code.size(nbytes), -(-(nbytes - end) // code.rows)

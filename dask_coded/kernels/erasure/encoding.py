@@ -92,7 +92,7 @@ class Encoder:
         found = [(index, as_bytes(block, layouts[index])) for index, block in blocks.items()]
         checks = [RunningChecksum() for _ in found]
         last = len(self._known) + len(found) == self._repair.code.k
-        collect(self._repair, sums, found, self._nbytes, checks, last)
+        collect(self._repair, sums, found, self._nbytes, checks, last, first=not self._known)
         for index, check in zip(layouts, checks, strict=True):
             self._known[index] = layouts[index], check.value()
 

@@ -13,7 +13,7 @@ from dask_coded.kernels.erasure.checksums import RunningChecksum, checksum
 from dask_coded.kernels.erasure.columns import collect, syndromes
 from dask_coded.kernels.erasure.pieces import Group, ParityPiece
 
-__all__ = ["Recovery", "recover", "sources"]
+__all__ = ["Recovery", "piece_of", "recover", "sources"]
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,13 @@ def recover(wanted: Collection[int], blocks: Mapping[int, Any], parity: Collecti
         ]
         checks = [RunningChecksum() for _ in read]
         sums = syndromes(repair, group.nbytes)
-        collect(repair, sums, read, group.nbytes, checks, last=True)
+        collect(repair, sums, read, group.nbytes, checks, last=True, first=True)
         bad = {i for (i, _), check in zip(read, checks, strict=True) if check.value() != group.checksums[i]}
         if not bad:
             break
         damaged |= bad
     results = dict(zip(repair.outputs, sums, strict=True))
-    recovered = {index: _piece(group, index, results[index]) for index in sorted(wanted)}
+    recovered = {index: piece_of(group, index, results[index]) for index in sorted(wanted)}
     return Recovery(recovered, repair.sources, tuple(sorted(damaged)))
 
 
@@ -119,7 +119,7 @@ def _group_of(pieces: Iterable[ParityPiece]) -> Group:
     return groups.pop()
 
 
-def _piece(group: Group, index: int, data: Bytes) -> Any:
+def piece_of(group: Group, index: int, data: Bytes) -> Any:
     """Return the piece that has these bytes, with zeros behind them."""
     is_block = index < len(group.blocks)
     if is_block and group.blocks[index].nbytes < len(data):

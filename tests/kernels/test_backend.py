@@ -1,0 +1,64 @@
+"""Where the arithmetic comes from, and that it is compiled once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from dask_coded.kernels import backend as backends
+from dask_coded.kernels import combine, row_levels
+from dask_coded.kernels.erasure import encode
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what was compiled."""
+    monkeypatch.setattr(backends, "_ready", {})
+    monkeypatch.setattr(backends, "_asked", set())
+
+
+def test_numpy_can_be_asked_for(backend: str) -> None:
+    assert (backends.compiled("d") is None) == (backend == "numpy")
+    with backends.numpy_only():
+        assert backends.compiled("d") is None
+    assert backends.compiled("?") is None
+
+
+def test_without_numba_numpy_does_all(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "have_numba", lambda: False)
+    backends.prepare()
+    assert backends.compiled("d") is None and not backends._ready
+    assert combine([[2.5]], [np.ones(2)]).tolist() == [[2.5, 2.5]]
+
+
+def test_what_cannot_be_compiled_is_told(
+    fresh: None, backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backends, "have_numba", lambda: True)
+    monkeypatch.setitem(sys.modules, "dask_coded.kernels.compiled", None)
+    with caplog.at_level(logging.WARNING):
+        first = backends.compiled("bytes")
+        for thread in threading.enumerate():
+            if thread.name.startswith("compile kernels"):
+                thread.join(60)
+    assert first is None and backends.compiled("bytes") is None
+    assert ("NumPy is used instead" in caplog.text) == (backend == "compiled")
+
+
+def test_each_kernel_is_compiled_for_what_it_is_called_with(backend: str) -> None:
+    """Otherwise a task would wait for the compiler."""
+    if backend == "numpy":
+        pytest.skip("only compiled kernels are compiled")
+    kernels = backends.compiled("d")
+    assert kernels is not None
+    combine(np.ones((2, 3)), [np.ones((70, 70))] * 3)
+    assert len(kernels.mix_segments.signatures) == 2
+    assert len(kernels.largest_bits.signatures) == 2
+    encode([np.ones(99)] * 3, 2)
+    row_levels(np.ones((3, 4)), 0)
+    assert len(kernels.add_up_words.signatures) == 1
+    assert len(kernels.repair_stripes.signatures) == 1
