@@ -18,13 +18,14 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.erasure.buffers import Bytes
 
-__all__ = ["RunningChecksum", "checksum"]
+__all__ = ["WORDS", "RunningChecksum", "checksum"]
 
-_WORDS = 1021
-_ROW = 8 * _WORDS
+WORDS = 1021
 
 
 def checksum(data: Bytes, tile: int) -> int:
@@ -47,6 +48,9 @@ def checksum(data: Bytes, tile: int) -> int:
     >>> checksum(np.zeros(1, np.uint8), tile=64) == checksum(np.zeros(2, np.uint8), tile=64)
     False
     """
+    if (device := device_of([data])) is not None:
+        value: int = device.checksum(data, tile)
+        return value
     running = RunningChecksum()
     for start in range(0, data.size, tile):
         running.add(data[start : start + tile])
@@ -59,19 +63,23 @@ class RunningChecksum:
     def __init__(self) -> None:
         self._size = 0
         self._crc = 0
-        self._sums = np.empty(_WORDS, "<u8")
+        self._sums = np.empty(WORDS, "<u8")
 
     def add(self, tile: Bytes) -> None:
         """Work through the next tile."""
-        self._size += tile.size
         words = tile[: tile.size // 8 * 8].view("<u8")
         if not words.flags.aligned:
             words = words.copy()  # else NumPy is slow
-        rows, rest = divmod(words.size, _WORDS)
-        np.add.reduce(words[: rows * _WORDS].reshape(rows, _WORDS), axis=0, out=self._sums)
-        self._sums[:rest] += words[rows * _WORDS :]
-        self._crc = zlib.crc32(self._sums[: words.size].data, self._crc)
-        self._crc = zlib.crc32(tile[8 * words.size :].data, self._crc)
+        rows, rest = divmod(words.size, WORDS)
+        np.add.reduce(words[: rows * WORDS].reshape(rows, WORDS), axis=0, out=self._sums)
+        self._sums[:rest] += words[rows * WORDS :]
+        self.add_sums(self._sums[: words.size], tile[8 * words.size :], tile.size)
+
+    def add_sums(self, sums: NDArray[np.uint64], rest: Bytes, size: int) -> None:
+        """Work through the next tile, of `size` bytes, whose words were added up elsewhere."""
+        self._size += size
+        self._crc = zlib.crc32(sums.data, self._crc)
+        self._crc = zlib.crc32(rest.data, self._crc)
 
     def value(self) -> int:
         """Return the checksum of all that was added."""

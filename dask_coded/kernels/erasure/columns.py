@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.erasure.array_code import Repair
 from dask_coded.kernels.erasure.buffers import Bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum
@@ -20,15 +21,18 @@ __all__ = ["collect", "syndromes"]
 Columns = NDArray[np.uint8]  # (columns, p rows, bytes of a row)
 
 
-def syndromes(repair: Repair, nbytes: int) -> list[Bytes]:
-    """Return zeroed arrays to `collect` sources in, one for each output of the repair."""
+def syndromes(repair: Repair, nbytes: int, like: Bytes | None = None) -> list[Bytes]:
+    """Return zeroed arrays to `collect` sources in, one for each output of the repair, where `like` is."""
+    if (device := device_of([like])) is not None:
+        zeros: list[Bytes] = device.syndromes(repair, nbytes, like)
+        return zeros
     size = repair.code.size(nbytes)
     return [np.zeros(size, np.uint8) for _ in repair.outputs]
 
 
 def collect(
     repair: Repair,
-    sums: Sequence[Bytes],
+    sums: list[Bytes],
     sources: Sequence[tuple[int, Bytes]],
     nbytes: int,
     checksums: Sequence[RunningChecksum],
@@ -40,7 +44,7 @@ def collect(
     ----------
     repair : Repair
         What is to be got from what.
-    sums : sequence of ndarray
+    sums : list of ndarray
         From `syndromes`.
     sources : sequence of (int, ndarray)
         Pieces and their bytes, each once in all; those shorter than `nbytes` count as
@@ -52,6 +56,9 @@ def collect(
     last : bool
         No source is left after these: the sums become the outputs.
     """
+    if (device := device_of(sums)) is not None:
+        device.collect(repair, sums, sources, nbytes, checksums, last)
+        return
     shifts = [repair.shifts(piece) for piece, _ in sources]
     solve = _Solver(repair)
     for start, unit in repair.code.stripes(nbytes):
