@@ -32,8 +32,8 @@ SHIM = Path(__file__).parent / "kernels" / "cuda_shim.h"
 HANDLED = {
     getattr(np, name)
     for name in (
-        "allclose argsort broadcast_to concatenate copyto dot einsum empty_like expand_dims full_like isclose matmul"
-        " mean moveaxis ones_like squeeze stack sum take tensordot transpose where zeros_like"
+        "allclose argsort broadcast_to concatenate copyto dot einsum empty_like expand_dims full_like"
+        " isclose matmul mean moveaxis ones_like squeeze stack sum take tensordot transpose where zeros_like"
     ).split()
 }
 CREATED = {np.empty, np.zeros, np.ones, np.full, np.arange, np.eye, np.asarray, np.array, np.asanyarray}

@@ -163,15 +163,15 @@ def from_bytes(data: Bytes, layout: BlockLayout) -> NDArray[Any]:
 def _plain(block: Any) -> NDArray[Any]:
     """Return the block as an array of this process or of a device, or say why its bytes are not to be had."""
     kind = type(block)
-    if device_of([block]) is not None:
+    on_device = device_of([block]) is not None
+    if on_device:
         backend_of([block])
-        return block  # type: ignore[no-any-return]
-    if kind not in _TYPES and not isinstance(block, np.generic):
+    elif kind not in _TYPES and not isinstance(block, np.generic):
         raise TypeError(
             f"a block of type {kind.__module__}.{kind.__name__} is more than its bytes:"
             " turn it into a NumPy array first, for example with x.map_blocks(numpy.asarray)"
         )
-    array = np.asarray(block)
+    array: NDArray[Any] = block if on_device else np.asarray(block)
     if array.dtype.hasobject:
         raise TypeError(
             f"blocks of dtype {array.dtype} hold references, not values: convert them first, for example"

@@ -35,14 +35,16 @@ Rows = tuple[tuple[int, ...], ...]  # for each row of each output: which rows of
 
 def as_bytes(block: Any, layout: BlockLayout) -> Any:
     """Return the bytes of a block, uint8; a view if it lies in memory as `layout` says."""
-    block = backend_of([block]).contiguous(block.transpose(layout.order))
-    return block.reshape(-1).view(np.uint8) if layout.nbytes else block.reshape(-1).astype(np.uint8)
+    backend = backend_of([block])
+    if not layout.nbytes:
+        return backend.empty((0,), np.uint8)
+    return backend.contiguous(block.transpose(layout.order)).reshape(-1).view(np.uint8)
 
 
 def from_bytes(data: Any, layout: BlockLayout) -> Any:
     """Return the block that has these bytes: a view."""
     shape = tuple(layout.shape[axis] for axis in layout.order)
-    flat = data.view(layout.dtype) if layout.nbytes else data.astype(layout.dtype)
+    flat = data.view(layout.dtype) if layout.nbytes else backend_of([data]).empty((0,), layout.dtype)
     return flat.reshape(shape).transpose(np.argsort(layout.order).tolist())
 
 
