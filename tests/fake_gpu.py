@@ -176,6 +176,10 @@ for _name, _ufunc in {
 for _name, _ufunc in {"neg": np.negative, "abs": np.absolute, "invert": np.invert}.items():
     setattr(FakeGPU, f"__{_name}__", lambda self, ufunc=_ufunc: ufunc(self))
 
+# As CuPy calls it: collections are judged by the names of their blocks' types.
+ndarray = FakeGPU
+FakeGPU.__name__ = FakeGPU.__qualname__ = "ndarray"
+
 #: Bytes of each copy from the device to the host.
 transfers: list[int] = []
 
