@@ -83,11 +83,8 @@ def test_lanes_and_decodes_stay_on_the_device(put: Any, dtype: str, parity: int)
             block = task({key: values[key] for key in task.dependencies})
             true = values[group.pieces[group.code.systematic[index]]]
             assert on_device(block) and block.dtype == true.dtype
-            np.testing.assert_allclose(
-                block.get(), true.get(), rtol=0, atol=1e-4 if "4" not in dtype else 1e-3
-            )
-            if dtype == "int64":
-                np.testing.assert_array_equal(block.get(), true.get())
+            rounding = 0 if dtype == "int64" else 1e3 * np.finfo(dtype).eps
+            np.testing.assert_allclose(block.get(), true.get(), rtol=0, atol=rounding)
 
 
 def test_plain_dask_steps_stay_on_the_device(put: Any) -> None:

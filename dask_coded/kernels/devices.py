@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BACKENDS", "Backend", "Kernel", "backend_of", "device_of", "on_device_if_any"]
+__all__ = ["BACKENDS", "Backend", "Kernel", "backend_of", "device_of", "on_device_if_any", "prepare"]
 
 #: For each package of arrays on a device the module that runs kernels on them.
 BACKENDS = {"cupy": "dask_coded.kernels.cuda"}
@@ -89,6 +89,15 @@ def backend_of(arrays: Iterable[Any]) -> Backend:
         )
     backend: Backend = import_module(BACKENDS[kinds.pop()]).backend_of(arrays)
     return backend
+
+
+def prepare() -> bool:
+    """Make this process ready for blocks on its device; return False where there is none, or no CuPy."""
+    try:
+        cuda = import_module(BACKENDS["cupy"])
+    except ImportError:
+        return False
+    return bool(cuda.prepare())
 
 
 def _is_there(block: Any) -> bool:
