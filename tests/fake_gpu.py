@@ -82,7 +82,7 @@ class FakeGPU:
     itemsize = property(lambda self: self._data.itemsize)
     strides = property(lambda self: self._data.strides)
     flags = property(lambda self: self._data.flags)
-    T = property(lambda self: FakeGPU(self._data.T))
+    T = property(lambda self: type(self)(self._data.T))
     real = property(lambda self: FakeGPU(self._data.real))
     imag = property(lambda self: FakeGPU(self._data.imag))
 
@@ -115,7 +115,7 @@ class FakeGPU:
         return wrap(function(*unwrap(args), **{key: unwrap(value) for key, value in kwargs.items()}))
 
     def __getitem__(self, index: Any) -> FakeGPU:
-        return FakeGPU(self._data[unwrap(index)])
+        return type(self)(self._data[unwrap(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._data[unwrap(index)] = unwrap(value)
@@ -149,9 +149,8 @@ class FakeGPU:
 
 def _method(name: str) -> Any:
     def call(self: FakeGPU, *args: Any, **kwargs: Any) -> Any:
-        return wrap(
-            getattr(self._data, name)(*map(unwrap, args), **{k: unwrap(v) for k, v in kwargs.items()})
-        )
+        kwargs = {key: unwrap(value) for key, value in kwargs.items()}
+        return type(self)(getattr(self._data, name)(*map(unwrap, args), **kwargs))
 
     return call
 

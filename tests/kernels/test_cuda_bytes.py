@@ -151,4 +151,4 @@ def test_few_bytes_come_back() -> None:
     blocks = [fake_gpu.FakeGPU(np.zeros(1 << 20, np.uint8)) for _ in range(4)]
     fake_gpu.transfers.clear()
     encode(blocks, 2)
-    assert len(fake_gpu.transfers) <= 3 and sum(fake_gpu.transfers) < 6 * (1 << 20) / 25
+    assert len(fake_gpu.transfers) <= 3 and sum(fake_gpu.transfers) <= 6 * 16 * 5

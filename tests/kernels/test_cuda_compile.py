@@ -26,7 +26,7 @@ ROWS = [
     *(f"row_levels<{bits}>" for bits in ("unsigned", "Word")),
     *(f"row_{name}<{real}>" for name in ("factors", "divisors") for real in ("float", "double")),
 ]
-KERNELS = {FILE: MIXES, "rows.cu": ROWS, "bytes.cu": ["xor_rows", "word_sums"]}
+KERNELS = {FILE: MIXES, "rows.cu": ROWS, "bytes.cu": ["xor_rows", "word_sums", "remainders"]}
 
 
 @pytest.fixture(scope="module")

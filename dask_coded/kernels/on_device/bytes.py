@@ -19,9 +19,10 @@ import numpy as np
 from dask_coded.kernels.devices import Backend, backend_of
 from dask_coded.kernels.erasure.array_code import Repair
 from dask_coded.kernels.erasure.buffers import BlockLayout
-from dask_coded.kernels.erasure.checksums import WORDS, RunningChecksum
+from dask_coded.kernels.erasure.checksums import POWERS, WORDS, RunningChecksum
 from dask_coded.kernels.erasure.columns import collect as collect_on_host
 from dask_coded.kernels.on_device.mixing import pack
+from dask_coded.kernels.on_device.shapes import WARP
 
 __all__ = ["as_bytes", "checksum", "collect", "from_bytes", "syndromes"]
 
@@ -29,6 +30,8 @@ FILE = "bytes.cu"
 CHUNK = 16  # bytes of a thread
 UNIT = 64  # bytes of a row that are always one stripe
 SOURCE = np.dtype([("data", "u8"), ("size", "i8")])
+TERM = np.dtype([("source", "i4"), ("row", "i4")])
+REMAINDER = np.dtype([("crc", "u4"), ("unused", "u4"), ("rest", "<u8")])
 
 Rows = tuple[tuple[int, ...], ...]  # for each row of each output: which rows of which inputs
 
@@ -84,25 +87,24 @@ def checksum(data: Any, tile: int) -> int:
 
 
 def _add_up(backend: Backend, pieces: Sequence[Any], tile: int, checksums: Sequence[RunningChecksum]) -> None:
-    """Take all of the bytes of each piece into its checksum.
-
-    The one place where the host waits: a checksum is what decides whether a piece is used. A thirtieth
-    of the bytes is read, sums of words, and the CRC of these is worked out here.
-    """
+    """Take all of the bytes of each piece into its checksum."""
     sizes = [piece.shape[0] for piece in pieces]
     tiles = [-(-size // tile) for size in sizes]
-    sums = backend.empty((sum(tiles), WORDS + 1), "<u8")
-    first = backend.address(sums)
+    sums = backend.empty((max(tiles, default=0), WORDS), np.uint64)
+    found = backend.empty((sum(tiles) * REMAINDER.itemsize,), np.uint8)
+    powers, place = backend.upload(POWERS), backend.address(found)
     for piece, size, count in zip(pieces, sizes, tiles, strict=True):
-        width = WORDS + 1  # behind the sums the bytes that make no word
-        backend.launch((FILE, "word_sums"), count * width, piece, first, size, tile, width)
-        first += count * width * sums.dtype.itemsize
-    lines = iter(backend.download(sums))
+        backend.launch((FILE, "word_sums"), count * WORDS, piece, sums, size, tile, WORDS)
+        shape = size, tile, WORDS
+        backend.launch((FILE, "remainders"), count * WARP, piece, sums, powers, place, *shape)
+        place += count * REMAINDER.itemsize
+    # The one place where the host waits, for 16 bytes of each tile: checksums decide which pieces are used.
+    lines = iter(backend.download(found).view(REMAINDER))
     for size, running in zip(sizes, checksums, strict=True):
         for start in range(0, size, tile):
             line, taken = next(lines), min(tile, size - start)
-            rest = line[WORDS:].view(np.uint8)[: taken % 8]
-            running.add_sums(line[: min(taken // 8, WORDS)], rest, taken)
+            rest = line["rest"].tobytes()[: taken % 8]
+            running.add_remainder(int(line["crc"]), min(taken // 8, WORDS), rest, taken)
 
 
 def _xor(backend: Backend, repair: Repair, inputs: Sequence[Any], rows: Rows, nbytes: int) -> list[Any]:
@@ -111,7 +113,8 @@ def _xor(backend: Backend, repair: Repair, inputs: Sequence[Any], rows: Rows, nb
     result = backend.empty((outputs, size), np.uint8)
     pieces = np.array([(backend.address(piece), piece.shape[0]) for piece in inputs], SOURCE)
     ends = np.cumsum([len(terms) for terms in rows], dtype=np.int64)
-    up, starts = pack(pieces, ends, np.array([term for terms in rows for term in terms], np.int64))
+    terms = np.array([divmod(term, height) for terms in rows for term in terms], "i4").view(TERM)
+    up, starts = pack(pieces, ends, terms)
     lookup = backend.upload(up)
     places = [backend.address(lookup) + start for start in starts]
     for start, stripes, unit in _runs(repair, nbytes):

@@ -37,6 +37,11 @@ __device__ inline bool aligned(const T* place) {
     return (Word)place % (sizeof(T) * V) == 0;
 }
 
+// Division of 64 bits takes as long as reading a few blocks.
+__device__ inline Int quotient(Int a, Int b) {
+    return (a | b) >> 31 ? a / b : (Int)((unsigned)a / (unsigned)b);
+}
+
 __device__ inline Int warp_index() { return ((Int)blockIdx.x * blockDim.x + threadIdx.x) / warpSize; }
 __device__ inline Int warp_count() { return (Int)gridDim.x * blockDim.x / warpSize; }
 __device__ inline int lane_index() { return threadIdx.x % warpSize; }
@@ -51,8 +56,8 @@ struct Place {
     __device__ Place(Int outer, Int first, Int plane, Int inner, bool across) {
         this->outer = outer;
         element = first + (Int)lane_index() * (across ? 1 : V);
-        Int start = first / inner;  // every lane's; lanes past the end count as there
-        row[0] = element < plane ? element / inner : start;
+        Int start = quotient(first, inner);  // every lane's; lanes past the end count as there
+        row[0] = element < plane ? quotient(element, inner) : start;
         Int left = (row[0] + 1) * inner - element;
         #pragma unroll
         for (int e = 1; e < V; ++e) {

@@ -202,7 +202,8 @@ __global__ void mix(const Column* columns, const Result* results, const W* weigh
     const Int tiles = (plane + wide - 1) / wide, rows = plane / inner, step = (count + R) * rows;
     const Int all = tiles * ((planes + deep - 1) / deep);
     for (Int tile = warp_index(); tile < all; tile += warp_count()) {
-        Place<V> at(tile / tiles * deep, tile % tiles * wide, plane, inner, across);
+        const Int outer = quotient(tile, tiles);
+        Place<V> at(outer * deep, (tile - outer * tiles) * wide, plane, inner, across);
         W sums[R][V] = {}, parts[R][V] = {};
         for (Int c = 0; c < count; ++c) {
             const Column column = columns[c];
