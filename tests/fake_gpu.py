@@ -183,6 +183,19 @@ FakeGPU.__name__ = FakeGPU.__qualname__ = "ndarray"
 transfers: list[int] = []
 
 
+class Memory(bytearray):
+    """Memory of the pool: what comes next overwrites it as soon as nothing holds on to it."""
+
+    def __del__(self) -> None:
+        self[:] = b"\xa5" * len(self)
+
+
+def allocate(shape: tuple[int, ...], dtype: Any, filled: bytes = b"\xa5") -> np.ndarray:
+    """Return an array in memory of the pool; what nobody writes does not look right."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(Memory(filled * count), dtype).reshape(shape) if count else np.empty(shape, dtype)
+
+
 class FakeBackend:
     """Runs kernels on `FakeGPU` arrays; one at a time, because the shim has one set of registers."""
 
@@ -191,21 +204,24 @@ class FakeBackend:
         self.launched: list[Kernel] = []
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> FakeGPU:
-        array = np.empty(shape, dtype)
-        if array.size:  # what nobody writes must not look right
-            array.reshape(-1).view(np.uint8)[:] = 0xA5
-        return FakeGPU(array)
+        return FakeGPU(allocate(shape, dtype))
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> FakeGPU:
-        return FakeGPU(np.zeros(shape, dtype))
+        return FakeGPU(allocate(shape, dtype, b"\0"))
 
     def contiguous(self, array: FakeGPU) -> FakeGPU:
         assert isinstance(array, FakeGPU)
-        return array if array.flags.c_contiguous else FakeGPU(np.ascontiguousarray(array._data))
+        if array.flags.c_contiguous:
+            return array
+        copy = allocate(array.shape, array.dtype)
+        copy[...] = array._data
+        return FakeGPU(copy)
 
     def upload(self, array: np.ndarray) -> FakeGPU:
         assert type(array) is np.ndarray
-        return FakeGPU(array.copy())
+        copy = allocate(array.shape, array.dtype)
+        copy[...] = array
+        return FakeGPU(copy)
 
     def download(self, array: FakeGPU) -> np.ndarray:
         return array.get()

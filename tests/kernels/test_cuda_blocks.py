@@ -14,6 +14,7 @@ from kernel_cases import FLOATS, INTEGERS, Case, double, draw, inverse, levels_o
 
 from dask_coded.errors import DecodeRefused
 from dask_coded.kernels import decode_block, encode_block, merge_levels, row_levels
+from dask_coded.kernels.on_device import blocks as device_blocks
 
 LAYOUTS = ("C", "F", "strided", "reversed", "swapped", "offset")
 
@@ -257,3 +258,22 @@ def test_amplified_errors_are_those_of_the_weights(device: Device) -> None:
     true, bound = decode_block(weights, pieces, own, **arguments)
     found, same = decode_block(weights, [device.put(piece) for piece in pieces], own, **arguments)
     assert np.abs(device.get(found) - true).max() < 1e-13 and bound == pytest.approx(same)
+
+
+@pytest.mark.parametrize("most", [1, 3, 5])
+@pytest.mark.parametrize("m", [1, 4])
+def test_norms_of_some_rows_at_a_time(
+    device: Device, m: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    for axis, shape in ((0, (32, 5)), (1, (3, 32, 4)), (1, (6, 32))):
+        blocks = ragged(rng, 4, shape, axis, "float64", least=1)
+        on_device: Any = [device.put(block) for block in blocks]
+        case = Case(on_device, double(4, m, rng), 32, axis, levels_of(on_device, axis))
+        for wanted in (1, 3):
+            whole, bound = case.decode([1, 3], wanted)
+            with monkeypatch.context() as patch:
+                patch.setattr(device_blocks, "MOST_ROWS", most)
+                found, same = case.decode([1, 3], wanted)
+            np.testing.assert_allclose(device.get(found), device.get(whole), rtol=1e-11, atol=1e-11)
+            assert bound == pytest.approx(same, rel=1e-6)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -14,12 +15,14 @@ from dask_coded.kernels.accuracy import ErrorEstimate, RowNorms
 from dask_coded.kernels.devices import Backend, backend_of
 from dask_coded.kernels.dtypes import real_dtype
 from dask_coded.kernels.groups import RowGroups
-from dask_coded.kernels.on_device.mixing import Column, Result, Table, mix
+from dask_coded.kernels.on_device.mixing import Column, Result, mix
 from dask_coded.kernels.on_device.shapes import Walk, in_memory_order, new_block
 
 __all__ = ["combine", "decode_rows", "encode"]
 
 Weights = NDArray[Any]
+
+MOST_ROWS = 1 << 16  # of a group whose norms are held at a time: tens of MiB where rows are short
 
 
 def combine(weights: Weights, blocks: Sequence[Any], dtype: np.dtype[Any], out: Any = None) -> Any:
@@ -55,15 +58,12 @@ def _takes_directly(
 
 def encode(weights: Weights, groups: RowGroups, length: int) -> Any:
     """Return one parity block of `length` rows."""
-    backend = backend_of(groups.blocks)
-    shape = _with_rows(groups, groups.blocks[0].shape, length)
-    order, blocks = in_memory_order(backend, groups.blocks)
-    result, view = new_block(backend, shape, order, groups.dtype)
-    walk = _walk(groups, order, shape)
-    columns = _columns(backend, groups, blocks, _on_device(backend, groups.factors), walk)
-    results = _results(backend, groups, result, walk, length)
+    placed = Placed.of(groups)
+    result, view = placed.new_block(groups.blocks[0].shape, length)
+    columns, results = placed.columns(0, groups.size), placed.results(result, length, None, 0, groups.size)
     kept = [place for place, column in enumerate(columns) if column.limit]
-    _mix_used(backend, weights[:, kept], [columns[c] for c in kept], results, groups.dtype, walk, result)
+    walk, columns = placed.walk(0, groups.size), [columns[c] for c in kept]
+    _mix_used(placed.backend, weights[:, kept], columns, results, groups.dtype, walk, result)
     return view
 
 
@@ -92,102 +92,134 @@ def decode_rows(
     estimate: ErrorEstimate | None,
 ) -> Any:
     """Return the block of this shape; take the errors in (see `kernels.blocks`)."""
-    backend = backend_of(groups.blocks)
-    order, blocks = in_memory_order(backend, groups.blocks)
-    result, view = new_block(backend, shape, order, groups.dtype)
+    placed, rows = Placed.of(groups), shape[groups.axis]
+    result, view = placed.new_block(shape, rows)
     if not prod(shape):
         return view
-    walk, rows = _walk(groups, order, shape), shape[groups.axis]
-    factors, (divisors,) = _on_device(backend, groups.factors), _on_device(backend, [back])
-    columns = _columns(backend, groups, blocks, factors, walk)
-    results = _results(backend, groups, result, walk, rows, divisors)
-    made = [s for s, each in enumerate(results) if each.limit]
-    weights, results = weights[made], [results[s] for s in made]
-    if estimate is None:
-        _mix_used(backend, weights, columns, results, groups.dtype, walk, result)
-        return view
-    read = [c for c, column in enumerate(columns) if column.limit and weights[:, c].any()]
-    if not read:
-        read = [0]  # something has to be measured
-    weights = weights[:, read]
-    table = mix(backend, weights, [columns[c] for c in read], results, groups.dtype, walk, measured=True)
-    assert table is not None
-    dtypes = [groups.blocks[c // groups.cuts].dtype for c in read]
-    _take_in(estimate, groups, weights, read, dtypes, table, rows, prod(shape) // rows)
+    (divisors,) = _on_device(placed.backend, [back])
+    most = groups.size if estimate is None else MOST_ROWS
+    for start in range(0, groups.size, most):
+        stop = min(start + most, groups.size)
+        results = placed.results(result, rows, divisors, start, stop)
+        results = [each for each in results if each.limit]  # the others are past the last row
+        if results and estimate is not None:
+            _measured(placed, weights[: len(results)], results, rows, estimate, start, stop)
+        elif results:
+            columns, walk = placed.columns(start, stop), placed.walk(start, stop)
+            part = weights[: len(results)]
+            _mix_used(placed.backend, part, columns, results, groups.dtype, walk, result)
     return view
 
 
-def _take_in(
-    estimate: ErrorEstimate,
-    groups: RowGroups,
+def _measured(
+    placed: Placed,
     weights: Weights,
-    read: Sequence[int],
-    dtypes: Sequence[np.dtype[Any]],
-    table: Table,
+    results: Sequence[Result],
     rows: int,
-    width: int,
+    estimate: ErrorEstimate,
+    start: int,
+    stop: int,
 ) -> None:
-    """Judge what was measured, in segments of rows that the same groups have."""
+    """Make the results in the rows [start, stop) of every group, and judge them."""
+    groups, columns = placed.groups, placed.columns(start, stop)
+    read = [c for c, column in enumerate(columns) if column.limit and weights[:, c].any()]
+    read = read or [0]  # something has to be there to be measured
+    weights, columns = weights[:, read], [columns[c] for c in read]
+    walk = placed.walk(start, stop)
+    table = mix(placed.backend, weights, columns, results, groups.dtype, walk, measured=True)
+    assert table is not None
     if np.isnan(table.factors).any() or np.isnan(table.divisors).any():
         raise DecodeRefused(f"exponents of rows reach further than {groups.dtype} holds")
-    lengths = [block.shape[groups.axis] for block in groups.blocks]
-    for start, stop in groups.segments(rows, max(rows, 1)):
-        wanted = groups.groups_with(stop, rows)
+    lengths = [groups.blocks[c // groups.cuts].shape[groups.axis] for c in read]
+    width = walk.planes * walk.inner
+    # Segments of rows that the same groups have.
+    for first, last in groups.segments(rows, MOST_ROWS):
+        first, last = max(first, start), min(last, stop)
+        wanted = groups.groups_with(last, rows)
         there = [
             place
-            for place, c in enumerate(read)
-            if c % groups.cuts < groups.groups_with(stop, lengths[c // groups.cuts])
-            and weights[:wanted, place].any()
+            for place, (c, length) in enumerate(zip(read, lengths, strict=True))
+            if c % groups.cuts < groups.groups_with(last, length) and weights[:wanted, place].any()
         ]
-        if not wanted or not there:  # nothing is made here, or zeros of nothing
+        if first >= last or not wanted or not there:  # nothing is made here, or zeros of nothing
             continue
-        norms = RowNorms(len(there), wanted, stop - start, table.divisors[:wanted, start:stop])
-        norms.sources[...] = table.columns[there, start:stop]
-        norms.results[...] = table.results[:wanted, start:stop]
-        factors = [table.factors[place, start:stop] for place in there]
-        estimate.add(weights[:wanted, there], norms, [dtypes[place] for place in there], factors, width)
+        window = slice(first - start, last - start)
+        norms = RowNorms(len(there), wanted, last - first, table.divisors[:wanted, window])
+        norms.sources[...] = table.columns[there, window]
+        norms.results[...] = table.results[:wanted, window]
+        factors = [table.factors[place, window] for place in there]
+        dtypes = [columns[place].dtype for place in there]
+        estimate.add(weights[:wanted, there], norms, dtypes, factors, width)
 
 
-def _with_rows(groups: RowGroups, shape: Sequence[int], rows: int) -> tuple[int, ...]:
-    return (*shape[: groups.axis], rows, *shape[groups.axis + 1 :])
+@dataclass(frozen=True)
+class Placed:
+    """Groups of rows as the kernels see them; holds on to all that they read.
 
+    Parameters
+    ----------
+    backend : Backend
+        Where they are.
+    groups : RowGroups
+        What was asked for.
+    order : tuple of int
+        Axes as they lie in memory.
+    blocks, factors : sequences
+        In C order, on the device.
+    """
 
-def _walk(groups: RowGroups, order: tuple[int, ...], shape: Sequence[int]) -> Walk:
-    """Return the walk over one group of rows of a block of this shape, but for its number of rows."""
-    return Walk.over([shape[d] for d in order], order.index(groups.axis))._replace(rows=groups.size)
+    backend: Backend
+    groups: RowGroups
+    order: tuple[int, ...]
+    blocks: Sequence[Any]
+    factors: Sequence[Any]
+
+    @classmethod
+    def of(cls, groups: RowGroups) -> Placed:
+        """Bring blocks in order and factors up."""
+        backend = backend_of(groups.blocks)
+        order, blocks = in_memory_order(backend, groups.blocks)
+        return cls(backend, groups, order, blocks, _on_device(backend, groups.factors))
+
+    def new_block(self, shape: Sequence[int], rows: int) -> tuple[Any, Any]:
+        """Return a new block with so many rows, as it lies in memory and in the order of the axes."""
+        axis = self.groups.axis
+        return new_block(
+            self.backend, (*shape[:axis], rows, *shape[axis + 1 :]), self.order, self.groups.dtype
+        )
+
+    def walk(self, start: int, stop: int) -> Walk:
+        """Return the walk over the rows [start, stop) of a group."""
+        shape = [self.groups.blocks[0].shape[axis] for axis in self.order]
+        return Walk.over(shape, self.order.index(self.groups.axis))._replace(rows=stop - start)
+
+    def columns(self, start: int, stop: int) -> list[Column]:
+        """Return the rows [start, stop) of all groups of all blocks; where there are none they are empty."""
+        columns = []
+        for original, block, factor in zip(self.groups.blocks, self.blocks, self.factors, strict=True):
+            rows = original.shape[self.groups.axis]
+            parts = self._parts(block, rows, block.dtype.itemsize, factor, start, stop)
+            columns += [Column(*part, block.dtype) for part in parts]
+        return columns
+
+    def results(self, result: Any, rows: int, divisors: Any, start: int, stop: int) -> list[Result]:
+        """Return the rows [start, stop) of all groups of a result that has `rows`."""
+        parts = self._parts(result, rows, self.groups.dtype.itemsize, divisors, start, stop)
+        return [Result(*part) for part in parts]
+
+    def _parts(
+        self, block: Any, rows: int, itemsize: int, scales: Any, start: int, stop: int
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """Yield for each group where it begins, where its scales do, elements of a plane, and those there."""
+        place, inner = self.backend.address(block), self.walk(start, stop).inner
+        scale = 0 if scales is None else self.backend.address(scales)
+        step = real_dtype(self.groups.dtype).itemsize
+        for t in range(self.groups.cuts):
+            first = t * self.groups.size + start
+            there = min(max(rows - first, 0), stop - start) * inner
+            yield place + first * inner * itemsize, scale and scale + first * step, rows * inner, there
 
 
 def _on_device(backend: Backend, factors: Sequence[Any]) -> list[Any]:
     """Return factors where the kernels can read them."""
     return [backend.upload(each) if isinstance(each, np.ndarray) else each for each in factors]
-
-
-def _columns(
-    backend: Backend, groups: RowGroups, blocks: Sequence[Any], factors: Sequence[Any], walk: Walk
-) -> list[Column]:
-    """Return all groups of rows of all blocks; those past the end of a block are empty."""
-    columns = []
-    step = groups.size * real_dtype(groups.dtype).itemsize
-    for original, block, factor in zip(groups.blocks, blocks, factors, strict=True):
-        rows = original.shape[groups.axis]
-        start = backend.address(block)
-        scale = 0 if factor is None else backend.address(factor)
-        for t in range(groups.cuts):
-            there = min(max(rows - t * groups.size, 0), groups.size) * walk.inner
-            place = start + t * groups.size * walk.inner * block.dtype.itemsize
-            columns.append(Column(place, scale and scale + t * step, rows * walk.inner, there, block.dtype))
-    return columns
-
-
-def _results(
-    backend: Backend, groups: RowGroups, result: Any, walk: Walk, rows: int, divisors: Any = None
-) -> list[Result]:
-    """Return all groups of rows of the result, which has `rows`."""
-    results = []
-    start, back = backend.address(result), 0 if divisors is None else backend.address(divisors)
-    step = groups.size * real_dtype(groups.dtype).itemsize
-    for s in range(groups.cuts):
-        there = min(max(rows - s * groups.size, 0), groups.size) * walk.inner
-        place = start + s * groups.size * walk.inner * groups.dtype.itemsize
-        results.append(Result(place, back and back + s * step, rows * walk.inner, there))
-    return results
