@@ -267,6 +267,8 @@ def compiled(kernel: Kernel) -> Any:
     name = hashlib.sha256((text + SHIM.read_text()).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"dask-coded-shim-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        folder = Path(tempfile.mkdtemp())  # what others have put there is not loaded
     library = folder / f"{name}.so"
     if not library.exists():
         cpp, made = folder / f"{name}-{os.getpid()}.cpp", folder / f"{name}-{os.getpid()}.so"

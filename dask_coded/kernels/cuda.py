@@ -24,6 +24,21 @@ __all__ = ["CupyBackend", "backend_of", "is_available", "prepare"]
 BLOCK = 256  # threads
 BLOCKS_PER_PROCESSOR = 16  # threads walk on from there: more than are resident at a time
 
+#: Kernels that most decodes and rebuilds need.
+COMMON = {
+    "mix.cu": [f"mix<{real},1,{norms}>" for real in ("float", "double") for norms in ("true", "false")],
+    "rows.cu": [
+        *(
+            "row_maxima<float,unsigned>",
+            "row_maxima<double,Word>",
+            "row_levels<unsigned>",
+            "row_levels<Word>",
+        ),
+        *(f"row_{name}<{real}>" for name in ("factors", "divisors") for real in ("float", "double")),
+    ],
+    "bytes.cu": ["xor_rows", "word_sums", "remainders"],
+}
+
 
 class CupyBackend:
     """The kernels of one device; see `dask_coded.kernels.devices.Backend`.
@@ -63,14 +78,19 @@ class CupyBackend:
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
 
+    def compile(self, file: str, expressions: Sequence[str]) -> None:
+        """Compile kernels of a file, or find them in the cache on disk."""
+        with self._device:
+            module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=tuple(expressions))
+            for expression in expressions:
+                self._functions[file, expression] = module.get_function(expression)
+
     def launch(self, kernel: Kernel, threads: int, *arguments: Any) -> None:
         if threads < 1:
             return
         with self._device:
             if kernel not in self._functions:
-                file, expression = kernel
-                module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=(expression,))
-                self._functions[kernel] = module.get_function(expression)
+                self.compile(kernel[0], [kernel[1]])
             blocks = min(-(-threads // BLOCK), self._most)
             passed = [np.int64(each) if isinstance(each, int) else each for each in arguments]
             self._functions[kernel]((blocks,), (BLOCK,), passed)
@@ -101,10 +121,13 @@ def prepare() -> bool:
     """Make this process ready to combine blocks on its device; return whether it has one.
 
     The first use of a device takes long: its context, the first memory of the pools on the device
-    and, for uploads, on the host. None of that is left for the first block that has to be decoded
-    in a hurry. The allocator in place is kept, be it CuPy's pool or another library's.
+    and, for uploads, on the host, and the kernels for real numbers, half a second each. None of that
+    is left for the first block that has to be decoded in a hurry. The allocator in place is kept, be
+    it CuPy's pool or another library's.
     """
     if not is_available():
         return False
-    cupy.asarray(np.zeros(1)).sum().get()
+    backend = backend_of([cupy.asarray(np.zeros(1))])
+    for file, expressions in COMMON.items():
+        backend.compile(file, expressions)
     return True

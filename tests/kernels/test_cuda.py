@@ -14,8 +14,8 @@ import fake_gpu
 import numpy as np
 import pytest
 
-from dask_coded.kernels import combine, decode_block, devices
-from dask_coded.kernels.erasure import encode
+from dask_coded.kernels import combine, decode_block, devices, encode_block, row_levels
+from dask_coded.kernels.erasure import encode, recover
 from dask_coded.kernels.on_device.source import source
 
 
@@ -46,6 +46,7 @@ class Cupy:
 
     def __init__(self, available: bool):
         self.grids: list[tuple[int, int]] = []
+        self.compiled: list[devices.Kernel] = []
         self.inside: list[int] = []
         self.cuda = SimpleNamespace(Device=self.device, is_available=lambda: available)
 
@@ -69,7 +70,8 @@ class Cupy:
         (file,) = [name for name in ("mix.cu", "rows.cu", "bytes.cu") if source(name) == code]
 
         def get_function(expression: str) -> Any:
-            assert (expression,) == name_expressions
+            assert expression in name_expressions
+            self.compiled.append((file, expression))
             return lambda grid, block, arguments: self.run((file, expression), grid, block, arguments)
 
         return SimpleNamespace(get_function=get_function)
@@ -120,8 +122,19 @@ def test_blocks_of_several_devices_are_refused(cupy: Cupy) -> None:
         combine([[1, 1]], [first, second])
 
 
-def test_a_process_without_a_device_is_left_alone(cupy: Cupy) -> None:
-    assert devices.prepare()
+def test_a_process_with_a_device_is_made_ready_and_others_left_alone(cupy: Cupy) -> None:
+    assert devices.prepare() and not cupy.grids
+    blocks = [Array(np.ones((8, 3), dtype)) for dtype in ("f4", "f4", "f8", "f8")]
+    made = list(cupy.compiled)
+    for pair in (blocks[:2], blocks[2:]):
+        levels = [row_levels(block, 0) for block in pair]
+        how: Any = {"axis": 0, "length": 8, "dtype": pair[0].dtype}
+        parity = encode_block([[1, 1]], pair, levels, **how)
+        decode_block(
+            [[1, -1]], [parity, pair[1]], [-1, 1], levels, shape=(8, 3), tolerance=1, target=0, **how
+        )
+        recover([0], {1: pair[1]}, encode(pair, 1))
+    assert cupy.compiled == made, "what a decode needs was not compiled before"
     cupy.cuda.is_available = lambda: False
     cupy.asarray = None  # nothing is put anywhere
     assert not devices.prepare()
