@@ -183,6 +183,11 @@ FakeGPU.__name__ = FakeGPU.__qualname__ = "ndarray"
 transfers: list[int] = []
 
 
+GUARD = 64  # bytes behind each array
+#: What a device would fault on, such as loading several values from where they are not aligned, is a crash.
+STRICT = ("-fsanitize=alignment,bounds,shift,integer-divide-by-zero", "-fsanitize-undefined-trap-on-error")
+
+
 class Memory(bytearray):
     """Memory of the pool: what comes next overwrites it as soon as nothing holds on to it."""
 
@@ -191,9 +196,12 @@ class Memory(bytearray):
 
 
 def allocate(shape: tuple[int, ...], dtype: Any, filled: bytes = b"\xa5") -> np.ndarray:
-    """Return an array in memory of the pool; what nobody writes does not look right."""
+    """Return an array in memory of the pool; what nobody writes, or is behind it, does not look right."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return np.frombuffer(Memory(filled * count), dtype).reshape(shape) if count else np.empty(shape, dtype)
+    if not count:
+        return np.empty(shape, dtype)
+    memory = Memory(filled * count + b"\xa5" * GUARD)
+    return np.frombuffer(memory, np.uint8, count).view(dtype).reshape(shape)
 
 
 class FakeBackend:
@@ -261,10 +269,10 @@ def compiler() -> str | None:
 def compiled(kernel: Kernel) -> Any:
     """Return a kernel as a function of this process: (blocks, threads of a block, addresses of arguments)."""
     file, expression = kernel
-    text = f"#include {str(SHIM)!r}\n".replace("'", '"') + source(file)
+    text = f'#include "{SHIM}"\n' + source(file)
     run = f"return shim::run({expression}, grid, block, arguments);"
     text += f'\nextern "C" int run(unsigned grid, unsigned block, void** arguments) {{ {run} }}\n'
-    name = hashlib.sha256((text + SHIM.read_text()).encode()).hexdigest()[:32]
+    name = hashlib.sha256("".join([text, SHIM.read_text(), *STRICT]).encode()).hexdigest()[:32]
     folder = Path(tempfile.gettempdir()) / f"dask-coded-shim-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
@@ -275,7 +283,18 @@ def compiled(kernel: Kernel) -> Any:
         cpp.write_text(text)
         found = compiler()
         assert found is not None
-        command = [found, *OPTIONS, "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-o", str(made), str(cpp)]
+        command = [
+            found,
+            *OPTIONS,
+            *STRICT,
+            "-O1",
+            "-ffp-contract=off",
+            "-shared",
+            "-fPIC",
+            "-o",
+            str(made),
+            str(cpp),
+        ]
         subprocess.run(command, check=True, capture_output=True, text=True)
         cpp.unlink()
         made.rename(library)

@@ -18,7 +18,7 @@ def device(request: pytest.FixtureRequest) -> Device:
         return Device(cupy.asarray, cupy.ndarray)
     if fake_gpu.compiler() is None:
         pytest.skip("no C++ compiler to run the CUDA kernels on the CPU with")
-    return Device(fake_gpu.FakeGPU, fake_gpu.FakeGPU)
+    return Device(lambda block: fake_gpu.BACKEND.upload(np.asarray(block)), fake_gpu.FakeGPU)
 
 
 @pytest.fixture

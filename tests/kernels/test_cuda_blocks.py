@@ -277,3 +277,19 @@ def test_norms_of_some_rows_at_a_time(
                 found, same = case.decode([1, 3], wanted)
             np.testing.assert_allclose(device.get(found), device.get(whole), rtol=1e-11, atol=1e-11)
             assert bound == pytest.approx(same, rel=1e-6)
+
+
+@pytest.mark.parametrize("power", [-250, -160, 160, 250])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_squares_that_overflow_or_vanish(device: Device, dtype: str, power: int) -> None:
+    """Pieces are not scaled where the row levels of the operand do not say how large they are."""
+    rng = np.random.default_rng(0)
+    for shape in ((6, 300), (6, 3)):
+        blocks = [draw(rng, shape, dtype) * 10.0**power for _ in range(3)]
+        blocks[1][1, 1:] = 0  # all of one row is in one value
+        on_device: Any = [device.put(block) for block in blocks]
+        host, case = Case(blocks, ones(3), 6), Case(on_device, ones(3), 6)
+        for wanted in range(3):
+            found, bound = case.decode([wanted], wanted)
+            assert worst_row(device.get(found), blocks[wanted], 0) <= bound < 1e-11
+            assert bound == pytest.approx(host.decode([wanted], wanted)[1], rel=1e-3)

@@ -150,17 +150,16 @@ __device__ inline void measure(double* line, Int step, const Place<V>& at, const
     }
 }
 
-// Store V elements where they exist; returned as they were before the division, zero elsewhere.
+// Store V elements where they exist, divided.
 template <class W, int V>
 __device__ inline void store(const Result& r, const Place<V>& at, Int planes, Int inner, bool across,
-                             double* kept, W* y) {
+                             double* kept, const W* y) {
     typedef typename Work<W>::Real Real;
     W* to = (W*)r.data + at.outer * r.stride + at.element;
     Pack<W, V> pack;
     #pragma unroll
     for (int e = 0; e < V; ++e) {
         bool there = at.has(e, r.limit, planes, across);
-        if (!there) y[e] = convert<W>(0);
         pack.values[e] = y[e];
         if constexpr (!Work<W>::is_integer) if (r.divisors && there) {
             Real divisor = ((const Real*)r.divisors)[at.row[e]];
