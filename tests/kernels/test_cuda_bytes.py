@@ -62,6 +62,17 @@ def test_parity_is_the_same(device: Device, k: int, r: int, longest: int) -> Non
     assert all(same(down(device, one), other) for one, other in zip(found, true, strict=True))
 
 
+def test_nothing_behind_a_piece_is_read(device: Device) -> None:
+    longest = np.full(96, 0x5A, np.uint8)
+    for size in range(97):
+        for r in (1, 2):
+            blocks = [longest, np.full(size, 0x3C, np.uint8)]
+            found = encode([up(device, block) for block in blocks], r)
+            assert all(
+                same(down(device, one), other) for one, other in zip(found, encode(blocks, r), strict=True)
+            )
+
+
 @pytest.mark.parametrize("longest", [5, 3001, 270_000])
 @pytest.mark.parametrize(("k", "r"), [(1, 1), (4, 1), (4, 2), (6, 3), (3, 4), (2, 5)])
 def test_every_loss_is_mended_on_either_side(device: Device, k: int, r: int, longest: int) -> None:
