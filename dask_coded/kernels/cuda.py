@@ -50,28 +50,32 @@ class CupyBackend:
     """
 
     def __init__(self, device: int):
-        self._device = cupy.cuda.Device(device)
-        self._most = BLOCKS_PER_PROCESSOR * self._device.attributes["MultiProcessorCount"]
+        self._device = device
+        self._most = BLOCKS_PER_PROCESSOR * int(self._here().attributes["MultiProcessorCount"])
         self._functions: dict[Kernel, Any] = {}
 
+    def _here(self) -> Any:
+        """Return a context of the device; a new one each time, because threads cannot share one."""
+        return cupy.cuda.Device(self._device)
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        with self._device:
+        with self._here():
             return cupy.empty(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        with self._device:
+        with self._here():
             return cupy.zeros(shape, dtype)
 
     def contiguous(self, array: Any) -> Any:
-        with self._device:
+        with self._here():
             return cupy.ascontiguousarray(array)
 
     def upload(self, array: NDArray[Any]) -> Any:
-        with self._device:
+        with self._here():
             return cupy.asarray(array)  # by way of pinned memory: the host goes on at once
 
     def download(self, array: Any) -> NDArray[Any]:
-        with self._device:
+        with self._here():
             data: NDArray[Any] = cupy.asnumpy(array)
         return data
 
@@ -80,7 +84,7 @@ class CupyBackend:
 
     def compile(self, file: str, expressions: Sequence[str]) -> None:
         """Compile kernels of a file, or find them in the cache on disk."""
-        with self._device:
+        with self._here():
             module = cupy.RawModule(code=source(file), options=OPTIONS, name_expressions=tuple(expressions))
             for expression in expressions:
                 self._functions[file, expression] = module.get_function(expression)
@@ -88,11 +92,11 @@ class CupyBackend:
     def launch(self, kernel: Kernel, threads: int, *arguments: Any) -> None:
         if threads < 1:
             return
-        with self._device:
+        with self._here():
             if kernel not in self._functions:
                 self.compile(kernel[0], [kernel[1]])
             blocks = min(-(-threads // BLOCK), self._most)
-            passed = [np.int64(each) if isinstance(each, int) else each for each in arguments]
+            passed = tuple(np.int64(each) if isinstance(each, int) else each for each in arguments)
             self._functions[kernel]((blocks,), (BLOCK,), passed)
 
 

@@ -76,7 +76,7 @@ class Cupy:
 
         return SimpleNamespace(get_function=get_function)
 
-    def run(self, kernel: devices.Kernel, grid: Any, block: Any, arguments: list[Any]) -> None:
+    def run(self, kernel: devices.Kernel, grid: Any, block: Any, arguments: tuple[Any, ...]) -> None:
         assert self.inside and block[0] % 32 == 0
         self.grids.append((grid[0], block[0]))
         # CuPy passes a NumPy scalar by its size: a kernel that takes 8 bytes must be given 8.
