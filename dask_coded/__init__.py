@@ -2,6 +2,7 @@
 
 from dask_coded import codes
 from dask_coded.array import coded, matmul
+from dask_coded.encode import encode, linear
 from dask_coded.errors import CodedError, CodedWarning, DecodeRefused, NotDecodable
 from dask_coded.install import dask_setup, install, report, uninstall
 from dask_coded.persist import persist, scatter
@@ -19,7 +20,9 @@ __all__ = [
     "coded",
     "codes",
     "dask_setup",
+    "encode",
     "install",
+    "linear",
     "matmul",
     "persist",
     "report",

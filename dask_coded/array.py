@@ -17,12 +17,13 @@ from dask_coded.codes import Code
 from dask_coded.config import settings_from_config
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.alone import Alone
+from dask_coded.graph.encoded import encoded_arrays
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 
-__all__ = ["coded", "matmul"]
+__all__ = ["coded", "follow_encoded", "matmul"]
 
 logger = logging.getLogger("distributed.scheduler.coded")
 
@@ -35,21 +36,22 @@ class OnScheduler:
     configuration of the process that starts them), it does what plain Dask does.
     """
 
-    def __init__(self, settings: Settings, shipped: bool = False) -> None:
+    def __init__(self, settings: Settings, products: bool = True, shipped: bool = False) -> None:
         self.settings = settings
+        self.products = products
         self.shipped = shipped
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.settings, True)
+        return type(self), (self.settings, self.products, True)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OnScheduler) and other.settings == self.settings
+        return isinstance(other, OnScheduler) and other.__dask_tokenize__() == self.__dask_tokenize__()
 
     def __hash__(self) -> int:
-        return hash((type(self), self.settings))
+        return hash(self.__dask_tokenize__())
 
-    def __dask_tokenize__(self) -> tuple[str, Settings]:
-        return "OnScheduler", self.settings
+    def __dask_tokenize__(self) -> tuple[str, Settings, bool]:
+        return "OnScheduler", self.settings, self.products
 
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Return the graph, rewritten where that is safe and worth it."""
@@ -60,7 +62,11 @@ class OnScheduler:
             logger.warning("coded computation without the dask_coded scheduler plugin: running plain")
             return plain_optimize(dsk, keys, **kwargs)
         try:
-            return CodedOptimizer(dataclasses.replace(self.settings, workers=workers))(dsk, keys, **kwargs)
+            for encoded in encoded_arrays(dsk):
+                CodedPlugin.announce(encoded)
+            settings = dataclasses.replace(self.settings, workers=workers)
+            known: Any = CodedPlugin.encoded_here()
+            return CodedOptimizer(settings, known, self.products)(dsk, keys, **kwargs)
         except Exception:
             logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")
             return plain_optimize(dsk, keys, **kwargs)
@@ -138,6 +144,23 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
         if client is not None and not client.asynchronous:
             install(client)
         super().__init__({"array_optimize": OnScheduler(chosen), "distributed.client.preload": preloads})
+
+    def __exit__(self, *exception: Any) -> None:
+        """Go back to what was before, but for arrays that were encoded meanwhile."""
+        super().__exit__(*exception)
+        if ENCODED:
+            follow_encoded()
+
+
+#: Whether this process has encoded an array, whose programs are coded everywhere from then on.
+ENCODED: list[bool] = []
+
+
+def follow_encoded() -> None:
+    """Have what is computed from encoded arrays coded, in this process, from now on."""
+    ENCODED[:] = [True]
+    if dask.config.get("array_optimize", default=None) is None:
+        dask.config.set({"array_optimize": OnScheduler(settings_from_config({}), products=False)})
 
 
 def matmul(a: Any, b: Any, code: Code | str | None = None, **settings: Any) -> da.Array:

@@ -254,7 +254,7 @@ def check(options: argparse.Namespace) -> Job:
     if options.input:
         matrix = open_matrix(options.input, min_rows=ROW_BLOCKS_PER_WORKER * options.workers)
     else:
-        matrix = sample_patches(*(12, 4) if options.quick else (20, 4))
+        matrix = sample_patches(*(8, 8) if options.quick else (20, 4))
     columns = matrix.shape[1]
     components = columns // 4 if options.components is None else options.components
     if not 1 <= components <= columns:

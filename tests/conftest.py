@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 from typing import Any
 
@@ -19,6 +19,8 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
+from dask_coded.array import ENCODED
+
 dask.config.set({"distributed.scheduler.validate": True})
 # A worker that is killed some seconds after another must be started anew too.
 dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
@@ -31,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     reason = missing_gpu() if any("gpu" in item.keywords for item in items) else ""
     for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()):
+        if {"cluster", "processes"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.cluster)
         if "slow" in item.keywords and not config.getoption("--runslow"):
             item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
@@ -54,28 +56,71 @@ def cluster() -> Iterator[Callable[..., Client]]:
 
     Clients and clusters are closed at the end of the test, and no process may be left over.
     """
-    before = live_children()
-    with ExitStack() as stack:
+    with no_process_left(), ExitStack() as stack:
 
         def start(n_workers: int = 4, **kwargs: Any) -> Client:
-            settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0", **kwargs}
+            settings = {**PROCESSES, **kwargs}
             return stack.enter_context(
                 Client(stack.enter_context(LocalCluster(n_workers=n_workers, **settings)))
             )
 
         yield start
-    deadline = monotonic() + 10
-    while (left := live_children() - before) and monotonic() < deadline:
-        sleep(0.05)
-    assert not left, f"processes left over: {sorted(child.pid for child in left)}"
+
+
+PROCESSES = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+#: Let workers give up a dead one soon: what they fetch from it they cannot compute before.
+#: Not by an environment variable: nannies give their workers the configuration of this process.
+SHORT_CONNECTS = {"distributed.comm.timeouts.connect": "3s"}
+
+
+@pytest.fixture(autouse=True)
+def forget_encoded() -> Iterator[None]:
+    """Undo what `dask_coded.encode` does to the configuration of this process."""
+    with dask.config.set({"array_optimize": dask.config.get("array_optimize", default=None)}):
+        yield
+    ENCODED.clear()
 
 
 @pytest.fixture
 def short_connects() -> Iterator[None]:
-    """Let workers give up a dead one soon: what they fetch from it they cannot compute before."""
-    # Not by an environment variable: nannies give their workers the configuration of this process.
-    with dask.config.set({"distributed.comm.timeouts.connect": "3s"}):
+    with dask.config.set(SHORT_CONNECTS):
         yield
+
+
+@pytest.fixture(scope="module")
+def processes(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+    """Start the worker processes that the tests of a module share, as many as its `WORKERS`."""
+    with dask.config.set(SHORT_CONNECTS), no_process_left():
+        with LocalCluster(n_workers=request.module.WORKERS, **PROCESSES) as cluster:
+            yield cluster
+
+
+@pytest.fixture
+def shared(processes: LocalCluster, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """Connect to the shared processes; the plugin and its figures are the test's own."""
+    with dask.config.set(SHORT_CONNECTS), Client(processes) as client:
+        yield client
+        dask_coded.uninstall(client)
+        deadline = monotonic() + 60
+        while (running := client.run_on_scheduler(number_running)) != request.module.WORKERS:
+            assert monotonic() < deadline, f"{running} workers run"
+            sleep(0.05)
+
+
+def number_running(dask_scheduler: Any) -> int:
+    """Return how many workers run, 0 if there are others besides."""
+    found = len(dask_scheduler.running)
+    return found if found == len(dask_scheduler.workers) else 0
+
+
+@contextmanager
+def no_process_left() -> Iterator[None]:
+    before = live_children()
+    yield
+    deadline = monotonic() + 10
+    while (left := live_children() - before) and monotonic() < deadline:
+        sleep(0.05)
+    assert not left, f"processes left over: {sorted(child.pid for child in left)}"
 
 
 def live_children() -> set[psutil.Process]:

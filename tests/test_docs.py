@@ -38,6 +38,7 @@ def modules() -> list[str]:
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("short_connects")
 def test_readme_blocks_run_in_order() -> None:
     names: dict[str, Any] = {"__name__": "readme"}
     try:

@@ -18,13 +18,13 @@ from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.vault import Vault
 
-pytestmark = pytest.mark.usefixtures("short_connects")
+WORKERS = 6
 
 DTYPES = ["float64", "float32", "complex128", "bool", "int8", "datetime64[ns]", "S3", "f4,i2"]
 
 
-def test_loses_one_worker_after_another(cluster: Callable[..., Client], tmp_path: Any) -> None:
-    client = cluster(5)
+def test_loses_one_worker_after_another(shared: Client, tmp_path: Any) -> None:
+    client = shared
     runs = tmp_path / "runs"
     arrays = {dtype: source(runs, dtype) for dtype in DTYPES}
     with dask.config.set(scheduler="sync"):
@@ -37,7 +37,7 @@ def test_loses_one_worker_after_another(cluster: Callable[..., Client], tmp_path
     for _ in range(3):
         settled(client, len(DTYPES))
         kill(client, holders(client, kept["float64"])[0])
-        client.wait_for_workers(5, timeout=30)
+        client.wait_for_workers(WORKERS, timeout=30)
         for dtype, x in kept.items():
             same_bytes(x, expected[dtype])
     settled(client, len(DTYPES))
@@ -48,8 +48,8 @@ def test_loses_one_worker_after_another(cluster: Callable[..., Client], tmp_path
     assert_nothing_left(client)
 
 
-def test_loses_two_at_once_and_then_too_many(cluster: Callable[..., Client], tmp_path: Any) -> None:
-    client = cluster(6)
+def test_loses_two_at_once_and_then_too_many(shared: Client, tmp_path: Any) -> None:
+    client = shared
     runs = tmp_path / "runs"
     plain = source(runs, blocks=4)
     with dask.config.set(scheduler="sync"):
@@ -60,13 +60,13 @@ def test_loses_two_at_once_and_then_too_many(cluster: Callable[..., Client], tmp
     settled(client)
     for _ in range(2):
         kill(client, *holders(client, x)[:2])
-        client.wait_for_workers(6, timeout=30)
+        client.wait_for_workers(WORKERS, timeout=30)
         same_bytes(x, expected)
         settled(client)
     assert len(runs.read_text()) == 4, "blocks were computed again"
     assert dc.report(client).to_dict()["rebuilt"] >= 4
     kill(client, *holders(client, x)[:3])
-    client.wait_for_workers(6, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=30)
     same_bytes(x, expected)
     assert 5 <= len(runs.read_text()) <= 7, "three of six pieces are lost: Dask computes them again"
     assert dc.report(client).to_dict()["errors"] == 0
@@ -74,8 +74,8 @@ def test_loses_two_at_once_and_then_too_many(cluster: Callable[..., Client], tmp
     assert_nothing_left(client)
 
 
-def test_memory_and_workers_of_groups(cluster: Callable[..., Client], tmp_path: Any) -> None:
-    client = cluster(5)
+def test_memory_and_workers_of_groups(shared: Client, tmp_path: Any) -> None:
+    client = shared
     x = dc.persist(da.random.default_rng(0).random((8, 50_000), chunks=(1, 50_000)), parity=1)
     wait(x)
     settled(client, 2)
@@ -96,8 +96,8 @@ def test_memory_and_workers_of_groups(cluster: Callable[..., Client], tmp_path: 
     assert_nothing_left(client)
 
 
-def test_lost_while_in_use(cluster: Callable[..., Client], tmp_path: Any) -> None:
-    client = cluster(4)
+def test_lost_while_in_use(shared: Client, tmp_path: Any) -> None:
+    client = shared
     runs = tmp_path / "runs"
     x = dc.persist(source(runs, blocks=3), parity=1)
     wait(x)
@@ -127,12 +127,12 @@ def test_two_workers_cannot_hold_two_pieces_more(cluster: Callable[..., Client])
     assert x.sum().compute() == 4
 
 
-def test_xarray(cluster: Callable[..., Client]) -> None:
+def test_xarray(shared: Client) -> None:
     xarray = pytest.importorskip("xarray")
-    client = cluster(3)
+    client = shared
     data = xarray.Dataset({"a": ("t", da.arange(8, chunks=4)), "b": ("t", da.ones(8, chunks=4))})
     kept = dc.persist(data, parity=1)
-    settled(client, 2)
+    settled(client)
     kill(client, holders(client, kept["a"].data)[0])
     xarray.testing.assert_identical(kept.compute(), data.compute())
     assert dc.persist(data["a"]).compute().sum() == 28
@@ -183,12 +183,12 @@ BUGS = [
 
 
 def test_bugs_are_logged_and_harm_nothing(
-    cluster: Callable[..., Client], tmp_path: Any, monkeypatch: Any, caplog: Any
+    shared: Client, tmp_path: Any, monkeypatch: Any, caplog: Any
 ) -> None:
     def broken(self: Any, *args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("planted")
 
-    client = cluster(6)
+    client = shared
     plain = source(tmp_path / "runs", blocks=4)
     with dask.config.set(scheduler="sync"):
         expected = plain.compute()

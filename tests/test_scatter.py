@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -17,15 +16,15 @@ from persist_helpers import assert_all_freed, holders, kill, same_bytes, settled
 import dask_coded as dc
 from dask_coded import testing
 
-pytestmark = pytest.mark.usefixtures("short_connects")
+WORKERS = 5
 
 
 def numbers(rows: int = 12, dtype: str = "f8") -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1000, (rows, 50)).astype(dtype)
 
 
-def test_killed_and_frozen_workers(cluster: Callable[..., Client]) -> None:
-    client = cluster(5)
+def test_killed_and_frozen_workers(shared: Client) -> None:
+    client = shared
     values = numbers()[::-1].T
     x = dc.scatter(values, chunks=(50, 2), parity=1)
     settled(client, 2)
@@ -38,7 +37,7 @@ def test_killed_and_frozen_workers(cluster: Callable[..., Client]) -> None:
     assert 2 * values[:, :2].nbytes <= kept.to_dict()["parity_bytes"] < 2.5 * values[:, :2].nbytes
 
     kill(client, holders(client, x)[0])
-    client.wait_for_workers(5, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=30)
     same_bytes(x, values)
     settled(client, 2)
 
@@ -67,8 +66,8 @@ def running(dask_scheduler: Any) -> list[str]:
     return [ws.address for ws in dask_scheduler.running]
 
 
-def test_more_losses_than_parity_are_as_with_dask(cluster: Callable[..., Client]) -> None:
-    client = cluster(4)
+def test_more_losses_than_parity_are_as_with_dask(shared: Client) -> None:
+    client = shared
     x = dc.scatter(numbers(6), chunks=(2, 50), parity=1)
     settled(client)
     other = dc.scatter(numbers(2), chunks=(1, 50), parity=1)
@@ -78,16 +77,16 @@ def test_more_losses_than_parity_are_as_with_dask(cluster: Callable[..., Client]
     with pytest.raises((FutureCancelledError, FuturesCancelledError)) as caught:
         x.compute()
     assert key_split(x.name) in str(caught.value) or "finalize" in str(caught.value)
-    client.wait_for_workers(4, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=30)
     assert dc.report(client).to_dict()["errors"] == 0
     del x, total, other, caught
     gc.collect()  # the error refers to frames, and they to the blocks
     assert_all_freed(client)
 
 
-def test_frozen_worker_while_steps_go_on(cluster: Callable[..., Client]) -> None:
+def test_frozen_worker_while_steps_go_on(shared: Client) -> None:
     """Plain Dask waits for it, for as long as `distributed.scheduler.worker-ttl`."""
-    client = cluster(4)
+    client = shared
     x = dc.persist(da.ones((6, 50), chunks=(2, 50)).cumsum(axis=0), parity=1)
     settled(client)
     with testing.freeze(client, holders(client, x)[0]):

@@ -10,8 +10,8 @@ from dask._task_spec import DataNode
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from dask_coded.codes import Code
+from dask_coded.graph.doors import Flat
 from dask_coded.graph.find import Product, find
-from dask_coded.graph.lanes import Flat
 from dask_coded.graph.names import name_part
 from dask_coded.graph.optimizer import CodedOptimizer, explain
 from dask_coded.graph.settings import Settings

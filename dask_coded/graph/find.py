@@ -27,7 +27,7 @@ from dask_coded.graph import registry
 from dask_coded.graph.names import name_part
 from dask_coded.kernels import codable
 
-__all__ = ["Blocks", "CodedAxis", "Operand", "Product", "Refusal", "find"]
+__all__ = ["Blocks", "Chunks", "CodedAxis", "Operand", "Product", "Refusal", "blocks_of", "find"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -208,7 +208,7 @@ def _product(view: _View, name: str) -> Product | str:
     pairs = [(i, pair) for i, pair in enumerate(layer.indices) if pair[1] is not None]
     lane, symbols = _lane(view, name, contraction)
     sources = [source for _, (source, _) in pairs]
-    known = {member: _blocks(view.dsk, member) for member in (*sources, *lane)}
+    known = {member: blocks_of(view.dsk, member) for member in (*sources, *lane)}
     for blocks in known.values():
         if isinstance(blocks, str):
             return blocks
@@ -256,7 +256,7 @@ def _lane(view: _View, name: str, contraction: registry.Symbols) -> tuple[list[s
     return lane, symbols
 
 
-def _blocks(dsk: HighLevelGraph, name: str) -> Blocks | str:
+def blocks_of(dsk: HighLevelGraph, name: str) -> Blocks | str:
     """Return what the layer's annotations tell about its blocks, or why they are not enough."""
     layer = dsk.layers.get(name)
     notes = getattr(layer, "collection_annotations", None) or {}

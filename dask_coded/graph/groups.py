@@ -11,11 +11,12 @@ from math import ceil
 from dask_coded import codes
 from dask_coded.codes import Code
 from dask_coded.graph.cost import Verdict, group_limit
+from dask_coded.graph.doors import Key
 from dask_coded.graph.find import CodedAxis, Product
-from dask_coded.graph.lanes import Key, Lane
+from dask_coded.graph.lanes import Lane
 from dask_coded.graph.settings import Settings
 
-__all__ = ["Part", "balanced", "parts"]
+__all__ = ["Part", "balanced", "parity_code", "parts"]
 
 Rows = tuple[int, ...]
 
@@ -103,6 +104,11 @@ def _code(k: int, r: int, length: int, settings: Settings) -> Code:
         return _fitting(settings.explicit, (k,))
     if settings.code == "replication":
         return _replication(k, 1 + r)
+    return parity_code(k, r, length)
+
+
+def parity_code(k: int, r: int, length: int) -> Code:
+    """Return the code for `k` blocks of at most `length` rows with `r` parity blocks."""
     code = _parity(k, r)
     padding = -length % code.sub_blocks
     return code if padding <= length / 4 else _parity(k, r, 1)

@@ -9,7 +9,7 @@ import numpy as np
 from dask._task_spec import GraphNode, List, Task, TaskRef
 
 from dask_coded.codes import Code
-from dask_coded.graph.lanes import Door
+from dask_coded.graph.doors import Door
 from dask_coded.graph.names import fingerprint, layer_name
 from dask_coded.kernels import encode_block, merge_levels, parity_dtype, row_levels
 

@@ -12,12 +12,17 @@ from dask.utils import key_split
 
 from dask_coded.codes import Code
 
-__all__ = ["fingerprint", "layer_name", "name_part", "renamed"]
+__all__ = ["fingerprint", "is_block", "layer_name", "name_part", "renamed"]
 
 
 def name_part(key: Hashable) -> str:
     """Return the part of a key that its whole layer shares."""
     return str(key[0]) if isinstance(key, tuple) and key else str(key)
+
+
+def is_block(key: Any, name: str) -> bool:
+    """Tell a block of the array `name` from tasks that its layer keeps to itself."""
+    return name_part(key) == name and isinstance(key, tuple) and all(isinstance(i, int) for i in key[1:])
 
 
 def layer_name(role: str, original: str, *content: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dask._task_spec import convert_legacy_graph, resolve_aliases
@@ -14,9 +14,12 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
 from dask_coded.graph.cost import Verdict, decide
+from dask_coded.graph.doors import Flat, add_doors, remove_doors
+from dask_coded.graph.encoded import Encoded
 from dask_coded.graph.find import find
-from dask_coded.graph.lanes import Flat, NotSeparable, add_doors, remove_doors
+from dask_coded.graph.lanes import NotSeparable
 from dask_coded.graph.names import name_part
+from dask_coded.graph.programs import Program, find_programs
 from dask_coded.graph.rewrite import Plan, rewrite
 from dask_coded.graph.settings import Settings
 
@@ -33,6 +36,10 @@ class CodedOptimizer:
     ----------
     settings : Settings
         Equal settings make equal optimizers.
+    encoded : dict
+        Encoded arrays that are in the cluster's memory, by name.
+    products : bool
+        Code products whose operands are not encoded, too.
 
     Examples
     --------
@@ -43,6 +50,8 @@ class CodedOptimizer:
     """
 
     settings: Settings = Settings()
+    encoded: Mapping[str, Encoded] = field(default_factory=dict, hash=False)
+    products: bool = True
 
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Return the optimized graph; exactly Dask's own where nothing is coded."""
@@ -54,11 +63,20 @@ class CodedOptimizer:
                 return coded
         return plain_optimize(dsk, keys, **kwargs)
 
-    def _plans(self, dsk: HighLevelGraph, wanted: Iterable[Any]) -> list[Plan]:
+    def _plans(self, dsk: HighLevelGraph, wanted: list[Any]) -> list[Plan]:
+        programs, stops = find_programs(dsk, wanted, self.encoded)
+        for stop in stops:
+            logger.debug("lanes of an encoded array end before %s: %s", stop.layer, stop.reason)
+        plans = [Plan.on_encoded(program, _entries(dsk, program)) for program in programs]
+        taken = {name for program in programs for name in program.layers}
+        return plans + (self._products(dsk, wanted, taken) if self.products else [])
+
+    def _products(self, dsk: HighLevelGraph, wanted: list[Any], taken: set[str]) -> list[Plan]:
         products, refusals = find(dsk, wanted)
         for refusal in refusals:
             logger.info("%s: left to plain Dask; %s", refusal.layer, refusal.reason)
         plans = []
+        products = [product for product in products if product.layer not in taken]
         for product, verdict in zip(products, decide(products, self.settings), strict=True):
             logger.info("%s", verdict)
             if verdict.code:
@@ -67,7 +85,8 @@ class CodedOptimizer:
 
     def _coded(self, dsk: HighLevelGraph, wanted: list[Any], plans: list[Plan], **kwargs: Any) -> Flat | None:
         """Return the rewritten graph, or None if every product had to be left alone after all."""
-        split = add_doors(dsk, {plan.product.layer: plan.doors for plan in plans})
+        entries = {entry: plan.doors for plan in plans for entry in plan.entries}
+        split = add_doors(dsk, entries)
         kept = [*wanted, *_boundaries(split, wanted, plans)]
         flat = convert_legacy_graph(ensure_dict(plain_optimize(split, kept, **kwargs)))
         flat = resolve_aliases(flat, set(kept), _readers(flat))
@@ -98,8 +117,20 @@ def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -
     names = {plan.product.target for plan in plans}
     names |= {operand.name for plan in plans for operand in plan.product.operands}
     names |= {door.name for plan in plans for door in plan.doors}
+    for plan in plans:
+        if isinstance(plan.product, Program):
+            names |= {source for layer in plan.product.layers for source in dsk.dependencies[layer]}
+            names -= plan.product.layers - {plan.product.target}
     culled = dsk.cull(list(wanted))
-    return [key for layer in culled.layers.values() for key in _blocks(layer, names)]
+    kept = [key for layer in culled.layers.values() for key in _blocks(layer, names)]
+    # Parity and row scales read all blocks of their rows, even if nothing else does.
+    encoded = {plan.product.encoded.name for plan in plans if isinstance(plan.product, Program)}
+    return kept + [key for name in encoded for key in dsk.layers[name].get_output_keys()]
+
+
+def _entries(dsk: HighLevelGraph, program: Program) -> list[str]:
+    """Return the layers of a program that read the encoded array itself."""
+    return [name for name in sorted(program.layers) if program.encoded.name in dsk.dependencies[name]]
 
 
 def _blocks(layer: Any, names: set[str]) -> list[Any]:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,31 +19,52 @@ from dask._task_spec import GraphNode
 from dask.base import tokenize
 
 from dask_coded.graph.cost import Verdict
+from dask_coded.graph.doors import Door, Flat, Key
 from dask_coded.graph.find import Product
 from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
-from dask_coded.graph.lanes import Door, Flat, Key, Lane, NotSeparable, trace
-from dask_coded.graph.names import fingerprint, name_part, renamed
+from dask_coded.graph.lanes import Lane, NotSeparable, trace
+from dask_coded.graph.names import fingerprint, is_block, name_part, renamed
+from dask_coded.graph.programs import Program
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Plan", "rewrite"]
 
-COARSEST = 1 / 32  # of all default tolerances: 1024 units of float16 would be everything
-
 
 @dataclass(frozen=True)
 class Plan:
-    """A product that is to be coded, and how."""
+    """A product, or a program on an encoded array, that is to be coded, and how.
 
-    product: Product
+    Parameters
+    ----------
+    product : Product or Program
+        What is computed.
+    verdict : Verdict
+        How it is coded.
+    doors : tuple of Door
+        One for each coded operand.
+    entries : tuple of str
+        Layers that read the doors.
+    """
+
+    product: Product | Program
     verdict: Verdict
     doors: tuple[Door, ...]
+    entries: tuple[str, ...]
 
     @classmethod
     def of(cls, product: Product, verdict: Verdict) -> Plan:
-        return cls(product, verdict, tuple(Door.of(product, axis) for axis in verdict.axes))
+        doors = tuple(Door.of(product, axis) for axis in verdict.axes)
+        return cls(product, verdict, doors, (product.layer,))
+
+    @classmethod
+    def on_encoded(cls, program: Program, entries: Iterable[str]) -> Plan:
+        verdict = Verdict(
+            True, "encoded", program.label, axes=(program.axis,), parity=(program.encoded.parity,)
+        )
+        return cls(program, verdict, (program.door,), tuple(entries))
 
 
 @dataclass
@@ -59,7 +80,8 @@ class Draft:
 
     def add(self, flat: Flat, lane: Lane, doors: dict[Key, Key], role: str, salt: str, *place: int) -> None:
         """Add a piece: a copy of `lane` under new keys that reads other blocks."""
-        keys = {key: renamed(role, key, salt, *place) for key in lane.tasks}
+        kept = lane.shared if role == "piece" else ()
+        keys = {key: key if key in kept else renamed(role, key, salt, *place) for key in lane.tasks}
         replaced: dict[Any, Any] = {**doors, **keys}
         for key, new in keys.items():
             self.tasks[new] = flat[key].substitute(replaced, key=new)
@@ -88,7 +110,7 @@ def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
     ValueError
         The code that the user gave does not fit.
     """
-    targets = [key for key in flat if isinstance(key, tuple) and key and key[0] == plan.product.target]
+    targets = [key for key in flat if is_block(key, plan.product.target)]
     lanes = trace(flat, plan.doors, targets)
     drafts = list(_drafts(flat, plan, settings, lanes))
     out = dict(flat)
@@ -107,7 +129,7 @@ def _drafts(
     product, axes = plan.product, [axis.which for axis in plan.verdict.axes]
     salt = tokenize(product.layer, product.target, axes, replace(settings, explicit=None))
     shared: dict[Any, tuple[Inputs, ...]] = {}
-    for part in parts(plan.product, plan.verdict, lanes, settings):
+    for part in _parts(plan, lanes, settings):
         places = _places(plan, part)
         membership = (part.axes, part.rows, places)
         if membership not in shared:
@@ -116,6 +138,12 @@ def _drafts(
             flat, plan, part, shared[membership], tokenize(salt, fingerprint(part.code), part.rows)
         )
         yield _group(plan, part, draft, shared[membership], settings), draft
+
+
+def _parts(plan: Plan, lanes: dict[Key, Lane], settings: Settings) -> Iterator[Part]:
+    if isinstance(plan.product, Program):
+        return plan.product.parts(lanes)
+    return parts(plan.product, plan.verdict, lanes, settings)
 
 
 def _places(plan: Plan, part: Part) -> tuple[frozenset[tuple[int, ...]], ...]:
@@ -136,6 +164,8 @@ def _places(plan: Plan, part: Part) -> tuple[frozenset[tuple[int, ...]], ...]:
 def _inputs(
     plan: Plan, part: Part, places: tuple[frozenset[tuple[int, ...]], ...], settings: Settings
 ) -> tuple[Inputs, ...]:
+    if isinstance(plan.product, Program):
+        return (plan.product.encoded.inputs(part.rows[0]),)
     dtype = plan.product.blocks.dtype
     made = []
     for number, which in enumerate(part.axes):
@@ -164,7 +194,7 @@ def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt:
         draft.add(flat, lane, doors, "parity", salt, piece)
     for each in inputs:
         draft.inputs |= each.tasks
-    draft.replaced = {key for lane in part.lanes for key in lane.tasks}
+    draft.replaced = {key for lane in part.lanes for key in lane.tasks if key not in lane.shared}
     return draft
 
 
@@ -185,7 +215,7 @@ def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], set
         axis=axis.target_axis,
         length=inputs[0].length,
         dtype=blocks.dtype.str,
-        tolerance=_tolerance(blocks.dtype, settings),
+        tolerance=settings.tolerance_of(blocks.dtype),
         inputs=tuple(draft.inputs),
         cohorts=draft.cohorts,
         launch=settings.launch,
@@ -193,11 +223,3 @@ def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], set
         scales=inputs[0].scales,
         label=plan.product.label,
     )
-
-
-def _tolerance(dtype: np.dtype[Any], settings: Settings) -> float:
-    if dtype.kind not in "fc":
-        return 0.0
-    if settings.tolerance is not None:
-        return settings.tolerance
-    return min(1024 * float(np.finfo(dtype).eps), COARSEST)

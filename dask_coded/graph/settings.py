@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from dask_coded.runtime.group import Lateness, Launch
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from dask_coded.codes import Code
 
 __all__ = ["Settings"]
+
+COARSEST = 1 / 32  # of all default tolerances: 1024 units of float16 would be everything
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,11 @@ class Settings:
         if self.code == "auto":
             return isinstance(self.parity, tuple) and min(self.parity) > 0
         return self.code == "product" and min(self.redundancy) > 0
+
+    def tolerance_of(self, dtype: np.dtype[Any]) -> float:
+        """Return the largest estimated relative error of a decoded block of this dtype."""
+        if dtype.kind not in "fc":
+            return 0.0
+        if self.tolerance is not None:
+            return self.tolerance
+        return min(1024 * float(np.finfo(dtype).eps), COARSEST)

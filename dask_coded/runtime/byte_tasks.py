@@ -9,7 +9,15 @@ from dask._task_spec import List, Task, TaskRef
 
 from dask_coded.kernels.erasure import ParityPiece, encode, recover
 
-__all__ = ["encode_task", "finished_task", "lost_task", "parity_again_task", "parity_task", "rebuild_task"]
+__all__ = [
+    "copy_task",
+    "encode_task",
+    "finished_task",
+    "lost_task",
+    "parity_again_task",
+    "parity_task",
+    "rebuild_task",
+]
 
 
 def encode_bytes(blocks: Sequence[Any], parity: int) -> tuple[ParityPiece, ...]:
@@ -48,6 +56,16 @@ def lost(key: Hashable) -> None:
         f"{key!r} was sent to the cluster by a client; more workers that held it and its parity were lost "
         "than the parity covers: send it again"
     )
+
+
+def copied(value: Any) -> Any:
+    """Return what is given: a second copy of something small, on another worker."""
+    return value
+
+
+def copy_task(key: Hashable, original: Hashable) -> Task:
+    """Return the task that yields a copy of something small, to be held by a worker of its own."""
+    return Task(key, copied, TaskRef(original))
 
 
 def encode_task(key: Hashable, blocks: Sequence[Hashable], parity: int) -> Task:

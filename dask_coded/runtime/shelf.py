@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
+from typing import Any
 
+from dask_coded.codes.code import Decoding
 from dask_coded.errors import NotDecodable
 from dask_coded.kernels.erasure import sources
+from dask_coded.runtime.group import Group
 
-__all__ = ["KeptGroup", "Request", "Shelf", "group_size", "next_group"]
+__all__ = ["SCALES", "KeptEncodedGroup", "KeptGroup", "Request", "Shelf", "group_size", "next_group"]
 
 
 @dataclass(eq=False)
@@ -43,6 +46,11 @@ class KeptGroup:
     def pieces(self) -> tuple[Hashable, ...]:
         return self.blocks + self.parity
 
+    @property
+    def extras(self) -> tuple[Hashable, ...]:
+        """What a rebuild needs besides pieces."""
+        return ()
+
     def plan(self, key: Hashable, have: Collection[Hashable]) -> dict[int, Hashable] | None:
         """Return what to rebuild a block from, None if too little is left.
 
@@ -59,6 +67,53 @@ class KeptGroup:
         except NotDecodable:
             return None
         return {number: self.pieces[number] for number in read}
+
+
+#: Stands for the row scales among the sources of a rebuild.
+SCALES = -1
+
+
+@dataclass(eq=False)
+class KeptEncodedGroup(KeptGroup):
+    """Blocks of an encoded array in memory: what rebuilds them is parity of their numbers.
+
+    Its parity is read by other tasks too, so its tasks keep their edges to the blocks.
+
+    Parameters
+    ----------
+    group : Group
+        The blocks as targets, and everything as pieces.
+    tasks : dict
+        What makes parity and scales.
+    scales : tuple of keys
+        The row scales, as many times as pieces may be lost and once more.
+    """
+
+    group: Group = field(kw_only=True)
+    tasks: Mapping[Hashable, Any] = field(kw_only=True)
+    scales: tuple[Hashable, ...] = field(kw_only=True)
+
+    @property
+    def extras(self) -> tuple[Hashable, ...]:
+        return self.scales
+
+    def plan(self, key: Hashable, have: Collection[Hashable]) -> dict[int, Hashable] | None:
+        """Return what to rebuild a block from, None if too little is left (see `KeptGroup.plan`)."""
+        decoding = self.decoding(key, have)
+        if decoding is None:
+            return None
+        read = {piece: self.group.pieces[piece] for piece in decoding.used}
+        if self.scales:
+            scales = next((copy for copy in self.scales if copy in have), None)
+            if scales is None:
+                return None
+            read[SCALES] = scales
+        return read
+
+    def decoding(self, key: Hashable, have: Collection[Hashable]) -> Decoding | None:
+        """Return the weights of a rebuild."""
+        numbers = {number for number, piece in enumerate(self.group.pieces) if piece in have and piece != key}
+        return self.group.code.plan(numbers, self.blocks.index(key))
 
 
 @dataclass(eq=False)
@@ -117,16 +172,18 @@ class Shelf:
         self.groups: dict[str, KeptGroup] = {}
         #: Blocks without a task that could compute them again.
         self.scattered: set[Hashable] = set()
+        #: Blocks of encoded arrays that are not in memory yet, by group.
+        self.expected: dict[KeptEncodedGroup, set[Hashable]] = {}
 
     def put(self, group: KeptGroup) -> None:
         """Keep a new group."""
         self.groups[group.name] = group
-        self.group_of.update(dict.fromkeys((*group.pieces, group.encoded), group))
+        self.group_of.update(dict.fromkeys((*group.pieces, *group.extras, group.encoded), group))
 
     def take(self, group: KeptGroup) -> None:
         """Keep a group no longer."""
         self.groups.pop(group.name, None)
-        for key in (*group.pieces, group.encoded):
+        for key in (*group.pieces, *group.extras, group.encoded):
             if self.group_of.get(key) is group:
                 del self.group_of[key]
 

@@ -12,10 +12,18 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from dask_coded.runtime import byte_tasks as tasks
+from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.scheduler_plugin.edges import replace_dependencies
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading, remove_replica
-from dask_coded.runtime.shelf import KeptGroup, Request, Shelf, group_size, next_group
+from dask_coded.runtime.shelf import (
+    KeptEncodedGroup,
+    KeptGroup,
+    Request,
+    Shelf,
+    group_size,
+    next_group,
+)
 from dask_coded.runtime.snapshot import Counters
 
 if TYPE_CHECKING:
@@ -100,11 +108,64 @@ class Encoding:
         self.hands.want(parity)
         self.hands.transitions(dict.fromkeys(parity, "waiting"))
 
+    def expect(self, found: EncodedGroup) -> None:
+        """Make the parity of an encoded array's blocks as soon as all of them are in memory."""
+        group = found.group
+        parity = tuple(group.pieces[t] for t in group.code.parity)
+        scales = _copies(group.scales, len(parity))
+        kept = KeptEncodedGroup(
+            group.name,
+            group.targets,
+            parity,
+            scales[0] if scales else parity[0],
+            "",
+            group=group,
+            tasks=found.tasks,
+            scales=scales,
+        )
+        self.shelf.put(kept)
+        self.shelf.expected[kept] = {
+            key for key in group.targets if (ts := self.scheduler.tasks.get(key)) is None or not ts.who_has
+        }
+        self.counters.groups += 1
+
+    def arrived(self, group: KeptEncodedGroup) -> None:
+        """Begin to encode if all blocks are in memory."""
+        if self.shelf.expected.get(group) or self.shelf.groups.get(group.name) is not group:
+            return
+        if self.shelf.expected.pop(group, None) is None:
+            return
+        blocks = self.hands.states(group.blocks)
+        hosts = self.spreading.places(group.blocks, len(group.parity))
+        for key, spec in group.tasks.items():
+            if key not in self.scheduler.tasks:
+                self._new_task(spec, (), "", blocks[0])
+        for key in group.tasks:
+            ts = self.scheduler.tasks[key]
+            for dts in self.hands.states(ts.run_spec.dependencies):
+                ts.add_dependency(dts)
+        for j, key in enumerate(group.parity):
+            self._restrict(self.scheduler.tasks[key], hosts[j % len(hosts)])
+        for ts in self.hands.states(group.scales[:1]):
+            self._restrict(ts, min(ws.address for ws in blocks[0].who_has or ()))
+        for j, key in enumerate(group.scales[1:]):
+            spec = tasks.copy_task(key, group.scales[0])
+            self._new_task(spec, self.hands.states(group.scales[:1]), hosts[j % len(hosts)], blocks[0])
+        wanted = (*group.parity, *group.scales)
+        self.counters.parity_tasks += len(group.parity)
+        self.hands.want(wanted)
+        released = [ts.key for ts in self.hands.states(wanted) if ts.state == "released"]
+        self.hands.transitions(dict.fromkeys(released, "waiting"))
+
+    def _restrict(self, ts: TaskState, host: str) -> None:
+        if ts.state == "released" and host:
+            ts.worker_restrictions, ts.loose_restrictions = {host}, True
+
     def _new_task(self, spec: Any, dependencies: Iterable[TaskState], host: str, like: TaskState) -> None:
         ts = self.scheduler.new_task(spec.key, spec, "released")
         ts.priority = like.priority
         ts.group.span_id = like.group.span_id  # workers report what it costs under this name
-        ts.worker_restrictions, ts.loose_restrictions = {host}, True
+        self._restrict(ts, host)
         for dts in dependencies:
             ts.add_dependency(dts)
 
@@ -112,6 +173,9 @@ class Encoding:
         """Cut a finished piece loose; drop the copies of blocks that encoding has left behind."""
         ts = self.scheduler.tasks.get(key)
         if ts is None or ts.state != "memory" or self.shelf.group_of.get(key) is not group:
+            return
+        if isinstance(group, KeptEncodedGroup):
+            self.drop_copies(group.blocks, {ws.address for ws in ts.who_has or ()})
             return
         replace_dependencies(ts, tasks.finished_task(key), ())
         self.hands.sweep([group.encoded])
@@ -129,6 +193,9 @@ class Encoding:
 
     def parity_lost(self, group: KeptGroup, ts: TaskState) -> None:
         """Let a released parity piece be made again."""
+        if isinstance(group, KeptEncodedGroup):
+            self.spreading.keep_apart(group, ts)  # its task reads the blocks as ever
+            return
         blocks = self.hands.states(group.blocks)
         if group.gone or len(blocks) < len(group.blocks):
             replace_dependencies(ts, tasks.finished_task(ts.key), ())
@@ -144,3 +211,8 @@ class Encoding:
             for ws in list(ts.who_has or ()):
                 if ws.address in workers:
                     remove_replica(self.scheduler, ts, ws.address)
+
+
+def _copies(scales: Any, number: int) -> tuple[Hashable, ...]:
+    """Return the key of row scales and keys for some copies of them."""
+    return () if scales is None else (scales, *((f"{scales[0]}-copy", i) for i in range(number)))

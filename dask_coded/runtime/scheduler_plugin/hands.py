@@ -136,7 +136,7 @@ class Hands:
             if not keep(key) and ((ts := self.scheduler.tasks.get(key)) is None or ts.state != "processing")
         ]
         self.lingering.difference_update(ended)
-        self.unwant(ended)
+        self.unwant(key for key in ended if not self.in_use(key))
         self.sign_off()
 
     def sign_off(self) -> None:

@@ -19,6 +19,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
 from dask_coded.runtime.device_plugin import DevicePlugin
+from dask_coded.runtime.encoded_group import EncodedArray
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["CodedPlugin"]
 
 logger = logging.getLogger("distributed.scheduler.coded")
+#: Encoded arrays that are remembered; the oldest ones are then plain arrays to later graphs.
+MOST_ENCODED = 1000
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
@@ -79,7 +82,22 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     #: Plugins that run in this process, where Dask calls the optimizer too.
     _running: ClassVar[weakref.WeakSet[CodedPlugin]] = weakref.WeakSet()
 
+    #: Encoded arrays that graphs for schedulers in this process have brought along, by name.
+    _encoded: ClassVar[dict[str, EncodedArray]] = {}
+
     # ----------------------------------------------------------- life of plugin
+
+    @classmethod
+    def announce(cls, encoded: EncodedArray) -> None:
+        """Remember an encoded array; called by the optimizer, from a thread of its own."""
+        cls._encoded[encoded.name] = encoded
+        for name in list(cls._encoded)[:-MOST_ENCODED]:
+            cls._encoded.pop(name, None)
+
+    @classmethod
+    def encoded_here(cls) -> dict[str, EncodedArray]:
+        """Return the encoded arrays that graphs may read, by name."""
+        return dict(cls._encoded)
 
     @classmethod
     def workers_here(cls) -> int:
@@ -173,9 +191,33 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     # -------------------------------------------------------------------- hooks
 
     @guarded
-    def update_graph(self, scheduler: Scheduler, *, tasks: Iterable[Hashable] = (), **kwargs: Any) -> None:
-        """Find the groups in a new graph and take the parity edges off."""
+    def update_graph(
+        self,
+        scheduler: Scheduler,
+        *,
+        tasks: Iterable[Hashable] = (),
+        keys: Iterable[Hashable] = (),
+        **kwargs: Any,
+    ) -> None:
+        """Find the groups in a new graph and take the parity edges off; keep encoded arrays."""
         self._adopt(list(tasks))
+        self._keep_encoded(keys)
+
+    def _keep_encoded(self, keys: Iterable[Hashable]) -> None:
+        """Keep the encoded arrays among what a client wants."""
+        asked: dict[str, set[Hashable]] = {}
+        for key in keys if self._encoded else ():
+            name = key[0] if isinstance(key, tuple) and key else key
+            if name in self._encoded:
+                asked.setdefault(name, set()).add(key)
+        for name, wanted in asked.items():
+            self.vault.prepare()
+            whole = [
+                group for group in self._encoded[name].groups() if wanted.issuperset(group.group.targets)
+            ]
+            self.vault.keep_encoded(whole)
+        if asked and not self._vault_pulse.is_running():
+            self._vault_pulse.start()
 
     def _adopt(self, keys: list[Hashable]) -> None:
         assert self.scheduler is not None
@@ -219,7 +261,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         return all(key in self.scheduler.tasks for key in (*group.targets, *group.pieces))
 
     def _in_use(self, key: Hashable) -> bool:
-        return any(book.open for book in self.machine.books_of(key))
+        """Tell whether a key is read by groups under way or kept for good."""
+        return key in self.vault.shelf.group_of or any(book.open for book in self.machine.books_of(key))
 
     def _sweep_orphans(self, keys: list[Hashable]) -> None:
         """Forget tasks of ours that a key collision left without dependents."""
@@ -261,6 +304,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.vault.on_released(key, start, failed=stimulus.startswith("task-erred"))
         elif finish == "released" and not self.machine.books:
             self.hands.on_released(self.hands.states([key])[0])
+        elif finish == "no-worker":
+            self.vault.on_no_worker(key)
         elif finish == "erred":
             self.vault.on_erred(key)
         elif finish == "forgotten":

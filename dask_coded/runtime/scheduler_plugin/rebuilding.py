@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_coded.runtime import byte_tasks as tasks
@@ -12,8 +12,9 @@ from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.figures import spared
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
-from dask_coded.runtime.shelf import Shelf
+from dask_coded.runtime.shelf import SCALES, KeptEncodedGroup, KeptGroup, Shelf
 from dask_coded.runtime.snapshot import Counters
+from dask_coded.runtime.tasks import decode_task
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState
@@ -33,6 +34,19 @@ class Lent:
     restrictions: set[str] | None
     loose: bool
     retries: int
+
+
+def rebuild_task(group: KeptGroup, key: Hashable, plan: dict[int, Hashable]) -> Any:
+    """Return the task that yields a lost block from what the plan reads."""
+    index = group.blocks.index(key)
+    if not isinstance(group, KeptEncodedGroup):
+        return tasks.rebuild_task(key, index, plan)
+    scales = plan.get(SCALES)
+    read = [piece for number, piece in plan.items() if number != SCALES]
+    decoding = group.decoding(key, read)
+    assert decoding is not None
+    sources = tuple(group.group.pieces[piece] for piece in decoding.used)
+    return decode_task(replace(group.group, scales=scales), index, decoding, sources)
 
 
 class Rebuilding:
@@ -84,7 +98,7 @@ class Rebuilding:
         )
         # Nobody else may refer to them meanwhile, and they may be needed after all.
         self.hands.want(dts.key for dts in ts.dependencies)
-        spec = tasks.rebuild_task(ts.key, group.blocks.index(ts.key), plan)
+        spec = rebuild_task(group, ts.key, plan)
         replace_dependencies(ts, spec, self.hands.states(plan.values()))
         ts.retries = max(ts.retries, REBUILD_RETRIES)
         if not ts.worker_restrictions and not ts.host_restrictions:
@@ -112,7 +126,8 @@ class Rebuilding:
         group = self.shelf.group_of.get(key)
         if group is None:
             return None
-        return group.plan(key, {piece for piece in group.pieces if self.hands.is_readable(piece)})
+        needed = (*group.pieces, *group.extras)
+        return group.plan(key, {piece for piece in needed if self.hands.is_readable(piece)})
 
     def plan_again(self, key: Hashable) -> None:
         """A piece that a rebuild may read is gone: read others, or compute the block again."""
@@ -123,7 +138,7 @@ class Rebuilding:
             return
         plan = self.plan(key)
         if group is not None and plan is not None:
-            self.hands.respecify(ts, tasks.rebuild_task(key, group.blocks.index(key), plan))
+            self.hands.respecify(ts, rebuild_task(group, key, plan))
             return
         self.counters.recomputed += 1
         self.hands.respecify(ts, lent.spec)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from dask_coded.runtime import byte_tasks as tasks
+from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.scheduler_plugin import replicas
 from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
 from dask_coded.runtime.scheduler_plugin.workers import give_plugin
-from dask_coded.runtime.shelf import KeptGroup, Request, Shelf
+from dask_coded.runtime.shelf import KeptEncodedGroup, KeptGroup, Request, Shelf
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
 
@@ -63,7 +64,8 @@ class Vault:
 
     @property
     def empty(self) -> bool:
-        return not (self.shelf.request_of or self.shelf.groups or self.rebuilding.lent or self.frozen)
+        shelf, rebuilding = self.shelf, self.rebuilding
+        return not (shelf.request_of or shelf.groups or rebuilding.lent or self.restricted or self.frozen)
 
     def protect(self, keys: Iterable[Hashable], parity: int, group: int | None) -> None:
         """Give these blocks parity, each as soon as it is in memory."""
@@ -80,6 +82,17 @@ class Vault:
             elif ts.state == "erred":
                 self._no_longer_asked(ts.key)
         self.encoding.gather(request)
+
+    def keep_encoded(self, found: Iterable[EncodedGroup]) -> None:
+        """Keep the blocks of an encoded array, and their parity, once they are in memory."""
+        replicas.take_over(self.scheduler, self.shelf)
+        for group in found:
+            if group.group.name not in self.shelf.groups and not any(
+                key in self.shelf.group_of for key in group.group.targets
+            ):
+                self.encoding.expect(group)
+        for kept in list(self.shelf.expected):
+            self.later(functools.partial(self.encoding.arrived, kept))
 
     def _can_be_lost(self, ts: TaskState) -> None:
         """Make scattered data a task, which the scheduler does not forget with its last replica."""
@@ -141,12 +154,14 @@ class Vault:
 
     def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
         """Tell whether the pieces on workers that answer make this one again."""
-        needed = group.blocks if key in group.parity else (key,)
+        needed = (key,) if key in group.blocks else group.blocks
         return all(self.hands.is_readable(block) or self.rebuilding.plan(block) for block in needed)
 
     def _regroup(self) -> None:
         """Protect what is left of groups of which some blocks are wanted no more."""
         for group in [group for group in self.shelf.groups.values() if group.gone]:
+            if isinstance(group, KeptEncodedGroup):
+                continue  # its parity is what it is: tasks of other graphs name it
             left = [key for key in group.blocks if key not in group.gone]
             if not any(key in self.rebuilding.lent for key in left):
                 self.drop(group)
@@ -171,6 +186,9 @@ class Vault:
             group.gone.discard(key)
             if key in group.parity:
                 self.later(functools.partial(self.encoding.parity_in, group, key))
+            if isinstance(group, KeptEncodedGroup) and group in self.shelf.expected:
+                self.shelf.expected[group].discard(key)
+                self.later(functools.partial(self.encoding.arrived, group))
 
     def on_released(self, key: Hashable, start: str, failed: bool) -> None:
         """A task was released; called before the scheduler goes on with it."""
@@ -193,19 +211,21 @@ class Vault:
 
     def _piece_released(self, group: KeptGroup, ts: TaskState, needed: bool) -> None:
         key = ts.key
+        if isinstance(group, KeptEncodedGroup) and group in self.shelf.expected:
+            self.shelf.expected[group].add(key)
         if key in group.parity:
             self._parity_lost(group, ts)
         elif key in group.blocks and needed and not self.rebuilding.begin(ts):
             self._compute_again(group, ts)
         elif key in group.blocks and not needed:
-            group.gone.add(key)
+            self._gone(group, key)
         for block in group.blocks:
             if block in self.rebuilding.lent and block != key:
                 self.later(functools.partial(self.rebuilding.plan_again, block))
 
     def _parity_lost(self, group: KeptGroup, ts: TaskState) -> None:
         self.encoding.parity_lost(group, ts)
-        if not ts.dependencies:
+        if not ts.dependencies and not isinstance(group, KeptEncodedGroup):
             self.later(functools.partial(self.drop, group))
 
     def _compute_again(self, group: KeptGroup, ts: TaskState) -> None:
@@ -214,6 +234,17 @@ class Vault:
         if ts.dependents and not ts.worker_restrictions and not ts.host_restrictions:
             self.restricted[ts.key] = (ts.worker_restrictions, ts.loose_restrictions)
             self.spreading.keep_apart(group, ts)
+
+    def on_no_worker(self, key: Hashable) -> None:
+        """No worker runs: let the task go to whichever comes first.
+
+        The scheduler offers it only to workers that it is restricted to, however
+        loosely, and those chosen for it may never come back.
+        """
+        lent, group = self.rebuilding.lent.get(key), self.shelf.group_of.get(key)
+        ours = group is not None and key not in group.blocks
+        if ours or key in self.restricted or (lent is not None and not lent.restrictions):
+            self.scheduler.tasks[key].worker_restrictions = None
 
     def on_erred(self, key: Hashable) -> None:
         """A task failed for good."""
@@ -231,9 +262,12 @@ class Vault:
         self.shelf.scattered.discard(key)
         group = self.shelf.group_of.get(key)
         if group is not None and key in group.blocks:
-            group.gone.add(key)
-            if len(group.gone) == len(group.blocks):
-                self.later(functools.partial(self.drop, group))
+            self._gone(group, key)
+
+    def _gone(self, group: KeptGroup, key: Hashable) -> None:
+        group.gone.add(key)
+        if len(group.gone) == len(group.blocks):
+            self.later(functools.partial(self.drop, group))
 
     def on_client_left(self) -> None:
         """Forget what was asked for but never submitted."""
@@ -257,14 +291,17 @@ class Vault:
         if self.shelf.groups.get(group.name) is not group:
             return
         self.shelf.take(group)
+        if isinstance(group, KeptEncodedGroup):
+            self.shelf.expected.pop(group, None)
         for key in group.blocks:
             if key in self.rebuilding.lent:
                 self.rebuilding.plan_again(key)
             if key in self.shelf.scattered and key in self.scheduler.tasks:
                 self.shelf.scattered.discard(key)
                 self.scheduler.tasks[key].run_spec = None
-        self.hands.unwant((*group.parity, group.encoded))
-        self.hands.sweep((*group.parity, group.encoded))
+        ours = (*group.parity, *group.extras, group.encoded)
+        self.hands.unwant(ours)
+        self.hands.sweep(ours)
         self.hands.sign_off()
         self.encoding.ended(group)
 
@@ -272,5 +309,8 @@ class Vault:
         """Protect nothing any more."""
         replicas.give_back(self.scheduler)
         self.shelf.request_of.clear()
+        for ts in self.hands.states(self.restricted):
+            ts.worker_restrictions, ts.loose_restrictions = self.restricted[ts.key]
+        self.restricted.clear()
         for group in list(self.shelf.groups.values()):
             self.drop(group)

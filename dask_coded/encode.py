@@ -1,0 +1,184 @@
+"""Encode an array once, and have everything linear that is done with it coded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from math import isnan
+from typing import Any
+
+import dask.array as da
+from dask.highlevelgraph import HighLevelGraph
+
+from dask_coded.array import follow_encoded
+from dask_coded.codes import Code
+from dask_coded.errors import CodedWarning
+from dask_coded.graph.cost import group_limit
+from dask_coded.graph.encoded import Encoded, EncodedLayer
+from dask_coded.graph.groups import balanced
+from dask_coded.graph.linear import Linear
+from dask_coded.graph.names import fingerprint, layer_name
+from dask_coded.graph.settings import Settings
+from dask_coded.install import current_client, install
+from dask_coded.kernels import codable
+
+__all__ = ["encode", "linear"]
+
+
+def encode(
+    x: da.Array, axis: int = 0, parity: int = 1, code: Code | None = None, group: int | None = None
+) -> da.Array:
+    """Return the array with parity along one axis, for all that is computed from it.
+
+    The result has the same values and chunks. When it is persisted its parity is kept
+    in the cluster's memory too, spread over the workers, and blocks that are lost are
+    rebuilt. Whatever is linear in it and leaves the coded axis alone (products from the
+    other side, sums, transforms and slices along other axes, scaling, transposition)
+    then runs coded, in this process, inside and outside `coded`: late, frozen or lost
+    workers do not delay it. Nothing is encoded again. Everything else is left to Dask.
+
+    Parameters
+    ----------
+    x : dask.array.Array
+        Of floats, complex numbers or integers.
+    axis : int
+        The coded axis: that of the block rows that share parity.
+    parity : int
+        Parity blocks of a group: workers that may be late or lost at one time. One for
+        integers.
+    code : Code, optional
+        From `dask_coded.codes`, for as many blocks as there are along the axis.
+    group : int, optional
+        Blocks of a group at most; chosen from the number of workers by default.
+        ``(group + parity) / group`` times the memory is used.
+
+    Returns
+    -------
+    dask.array.Array
+        Without a distributed client it computes as `x` does.
+
+    Raises
+    ------
+    TypeError
+        `x` is no Dask array, or its dtype has no parity.
+    ValueError
+        An argument is out of range, the chunks are unknown or the code does not fit.
+
+    Warns
+    -----
+    CodedWarning
+        There is only one block along the axis: nothing is encoded.
+
+    Notes
+    -----
+    Lost blocks are rebuilt up to rounding. `persist` gives back the same bits. The
+    numbers of a rebuilt block are within the bound that `report` tells.
+
+    References
+    ----------
+    Lee, Lam, Pedarsani, Papailiopoulos, Ramchandran (2015), arXiv:1512.02673.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> x = encode(da.ones((40, 20), chunks=10), axis=0, parity=1).persist()
+    >>> float((x @ da.ones(20, chunks=10)).compute()[0])
+    20.0
+    """
+    axis = _checked(x, axis, parity, group)
+    lengths = x.chunks[axis]
+    rows = [row for row, length in enumerate(lengths) if length]
+    if len(rows) < 2:
+        warnings.warn(f"{x!r} has one block along axis {axis}: nothing to encode", CodedWarning, stacklevel=2)
+        return x
+    cuts = (tuple(rows),) if code is not None else _cuts(rows, parity, group)
+    if code is not None:
+        parity = _fitting(code, len(rows), x)
+    client = current_client()
+    if client is not None and not client.asynchronous:
+        install(client)
+    token = None if code is None else fingerprint(code)
+    name = layer_name("encoded", x.name, axis, parity, cuts, token)
+    encoded = Encoded(name, x.chunks, x.dtype.str, axis, parity, cuts, code)
+    graph = HighLevelGraph.from_collections(name, EncodedLayer.of(encoded, x.name), dependencies=[x])
+    follow_encoded()
+    return da.Array(graph, name, x.chunks, meta=x._meta)
+
+
+def _checked(x: Any, axis: Any, parity: Any, group: Any) -> int:
+    """Return the axis, counted from the front, if all arguments are in range."""
+    if not isinstance(x, da.Array):
+        raise TypeError(f"x={x!r} is not a dask.array.Array; for xarray: x.copy(data=encode(x.data, ...))")
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis={axis!r} is not one of the {x.ndim} axes of x; give one integer")
+    for name, value, least in (("parity", parity, 1), ("group", 2 if group is None else group, 2)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}={value!r} is not valid; give an integer of at least {least}")
+    kind = type(x._meta)
+    if kind.__name__ != "ndarray":
+        raise TypeError(
+            f"x has blocks of type {kind.__module__}.{kind.__name__}; only plain arrays have parity"
+        )
+    reason = codable(x.dtype, x.dtype)
+    if reason is not None:
+        raise TypeError(f"x has dtype {x.dtype}: {reason}; persist() keeps any dtype")
+    if x.dtype.kind in "iu" and parity > 1:
+        raise ValueError(f"parity={parity} is not exact for {x.dtype}; give 1, or convert x to floats")
+    if any(isnan(length) for lengths in x.chunks for length in lengths):
+        raise ValueError("x has unknown chunk sizes; call x.compute_chunk_sizes() first")
+    return int(axis % x.ndim)
+
+
+def _cuts(rows: list[int], parity: int, group: int | None) -> tuple[tuple[int, ...], ...]:
+    """Return the block rows of each group; rows in a row tend to be on one worker, so they are dealt out."""
+    client = current_client()
+    workers = None if client is None else client.scheduler_info(n_workers=0)["n_workers"]
+    limit = group_limit(Settings(parity=parity, group=group, workers=workers), (parity,))
+    count = len(balanced(rows, limit))
+    return tuple(tuple(rows[first::count]) for first in range(count))
+
+
+def _fitting(code: Code, blocks: int, x: da.Array) -> int:
+    given = code.encodings[0].shape[1] // code.sub_blocks
+    if len(code.encodings) != 1 or given != blocks or -1 in code.systematic:
+        raise ValueError(
+            f"code={code!r} does not fit: give a systematic code for {blocks} blocks along one axis"
+        )
+    if x.dtype.kind in "iu" and (code.generator % 1).any():
+        raise ValueError(f"code={code!r} cannot be undone in {x.dtype}; give codes.parity(k, 1)")
+    return len(code.parity)
+
+
+def linear(func: Callable[..., Any], along: int | Iterable[int]) -> Callable[..., Any]:
+    """Declare a function of blocks linear, so that lanes of encoded arrays pass through it.
+
+    Parameters
+    ----------
+    func : callable
+        For `dask.array.map_blocks`, `map_overlap` or `blockwise`: linear in its first
+        argument, and its result has as many axes.
+    along : int or iterable of int
+        Axes that it works along. It must treat every row along any other axis alike.
+
+    Returns
+    -------
+    callable
+        Does what `func` does.
+
+    Raises
+    ------
+    TypeError
+        `func` cannot be called.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> smooth = linear(lambda block: (block + block[:, ::-1]) / 2, along=1)
+    >>> x = encode(da.ones((4, 2), chunks=(2, 2)))
+    >>> float(x.map_blocks(smooth).sum().compute())
+    8.0
+    """
+    if not callable(func):
+        raise TypeError(f"func={func!r} is not callable")
+    axes = (along,) if isinstance(along, int) else tuple(along)
+    return Linear(func, frozenset(axes))

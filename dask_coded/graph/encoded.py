@@ -1,0 +1,143 @@
+"""Arrays that are encoded once: which blocks form groups, and how their parity is made.
+
+An `Encoded` value travels in the array's layer, an `EncodedLayer`. The keys of its
+parity follow from it alone, so every graph that reads the array names the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product as grid
+from typing import Any
+
+import numpy as np
+from dask._task_spec import Alias
+from dask.highlevelgraph import MaterializedLayer
+
+from dask_coded.codes import Code
+from dask_coded.graph.doors import EVERYWHERE, Door
+from dask_coded.graph.find import Blocks, Chunks, CodedAxis, Operand
+from dask_coded.graph.groups import parity_code
+from dask_coded.graph.inputs import Inputs
+from dask_coded.graph.settings import Settings
+from dask_coded.runtime.encoded_group import EncodedGroup
+from dask_coded.runtime.group import Group
+
+__all__ = ["Encoded", "EncodedLayer", "encoded_arrays"]
+
+Place = tuple[int, ...]
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An array with parity along one axis.
+
+    Parameters
+    ----------
+    name : str
+        Of the array: its blocks are ``(name, i, j, ...)``.
+    chunks : tuple of tuples of int
+        Its chunks.
+    dtype : str
+        Its dtype, as NumPy spells it.
+    axis : int
+        The coded axis.
+    parity : int
+        Parity blocks of a group.
+    cuts : tuple of tuples of int
+        Block rows of each group.
+    explicit : Code, optional
+        The code of all groups; otherwise one is chosen for each.
+    """
+
+    name: str
+    chunks: Chunks
+    dtype: str
+    axis: int
+    parity: int
+    cuts: tuple[Place, ...]
+    explicit: Code | None = None
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Chunk sizes along the coded axis."""
+        return self.chunks[self.axis]
+
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether all blocks and all parity have the same length."""
+        found = {self.inputs(cut).length for cut in self.cuts} | set(self.lengths)
+        return len(found) == 1
+
+    @cached_property
+    def places(self) -> frozenset[Place]:
+        """Coordinates of blocks along the other axes."""
+        others = [range(len(n)) for axis, n in enumerate(self.chunks) if axis != self.axis]
+        return frozenset(grid(*others))
+
+    def code(self, cut: Place) -> Code:
+        """Return the code of a group."""
+        if self.explicit is not None:
+            return self.explicit
+        return parity_code(len(cut), self.parity, max(self.lengths[row] for row in cut))
+
+    def inputs(self, cut: Place) -> Inputs:
+        """Return the tasks that make a group's parity, as `Inputs` that nothing has asked yet."""
+        blocks = Blocks(self.chunks, np.dtype(self.dtype))
+        operand = Operand(self.name, EVERYWHERE, (), blocks)
+        door = Door("", operand, CodedAxis(0, self.axis, self.axis, self.lengths, cut))
+        scaled = blocks.dtype.kind in "fc"
+        return Inputs(door, cut, self.places, self.code(cut), 0, self.dtype, scaled)
+
+    def block(self, row: int, place: Place) -> Key:
+        """Return the key of a block."""
+        return (self.name, *place[: self.axis], row, *place[self.axis :])
+
+    def groups(self) -> tuple[EncodedGroup, ...]:
+        """Return all groups of blocks."""
+        return tuple(self._group(cut, place) for cut in self.cuts for place in sorted(self.places))
+
+    def _group(self, cut: Place, place: Place) -> EncodedGroup:
+        inputs, code, dtype = self.inputs(cut), self.code(cut), np.dtype(self.dtype)
+        blocks = tuple(self.block(row, place) for row in cut)
+        own = dict(zip(code.systematic, blocks, strict=True))
+        pieces = tuple(own.get(t) or inputs.substitute(t, blocks[0]) for t in range(code.n))
+        group = Group(
+            name=f"{self.name}-{self.axis}-{cut[0]}-{place}",
+            code=code,
+            pieces=pieces,
+            targets=blocks,
+            lanes=(),
+            shapes=tuple(tuple(n[i] for n, i in zip(self.chunks, key[1:], strict=True)) for key in blocks),
+            axis=self.axis,
+            length=inputs.length,
+            dtype=self.dtype,
+            tolerance=Settings().tolerance_of(dtype),
+            scales=inputs.scales,
+            label=self.name,
+        )
+        return EncodedGroup(group, inputs.tasks)
+
+
+class EncodedLayer(MaterializedLayer):  # type: ignore[misc]
+    """The blocks of an array under new names, and what their parity is."""
+
+    def __init__(self, mapping: Mapping[Any, Any], encoded: Encoded, annotations: Any = None) -> None:
+        super().__init__(mapping, annotations=annotations)
+        self.encoded = encoded
+
+    @classmethod
+    def of(cls, encoded: Encoded, source: str) -> EncodedLayer:
+        """Return the layer that gives the blocks of array `source` to the encoded array."""
+        places = grid(*(range(len(n)) for n in encoded.chunks))
+        return cls({k: Alias(k, (source, *k[1:])) for k in ((encoded.name, *p) for p in places)}, encoded)
+
+
+def encoded_arrays(dsk: Any) -> Iterator[Encoded]:
+    """Yield the arrays that a graph encodes."""
+    for layer in getattr(dsk, "layers", {}).values():
+        if isinstance(layer, EncodedLayer):
+            yield layer.encoded

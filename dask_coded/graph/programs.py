@@ -1,0 +1,215 @@
+"""Follow the lanes of encoded arrays through a graph, up to where they end.
+
+::
+
+    encoded ── transpose ── matmul ── sum ── target ── exp      the target's blocks can be
+                    ╰────── program ───────────╯                decoded; exp reads plain blocks
+
+Tasks are run on symbolic blocks (see `symbols`). Besides, the lanes of all block rows
+must do the very same to their blocks: a parity lane is a copy of one of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+
+from dask_coded.graph.doors import EVERYWHERE, Door, Key
+from dask_coded.graph.encoded import Encoded, EncodedLayer
+from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of
+from dask_coded.graph.groups import Part
+from dask_coded.graph.lanes import Lane
+from dask_coded.graph.names import is_block, layer_name, name_part
+from dask_coded.graph.symbols import Barrier, Symbol
+from dask_coded.graph.walk import Walk
+
+__all__ = ["Program", "find_programs"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Layers from an encoded array to a target, whose lanes can be decoded.
+
+    Parameters
+    ----------
+    target : str
+        The last layer.
+    layers : frozenset of str
+        All of them.
+    blocks : Blocks
+        The target's.
+    encoded : Encoded
+        The array.
+    axis : CodedAxis
+        The coded axis, of the array and of the target.
+    """
+
+    target: str
+    layers: frozenset[str]
+    blocks: Blocks
+    encoded: Encoded
+    axis: CodedAxis
+
+    @property
+    def layer(self) -> str:
+        return self.target
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return (self.door.operand,)
+
+    @property
+    def door(self) -> Door:
+        """Stands in for the array in these layers."""
+        blocks = Blocks(self.encoded.chunks, np.dtype(self.encoded.dtype))
+        name = layer_name("door", self.encoded.name, self.target)
+        return Door(name, Operand(self.encoded.name, EVERYWHERE, (), blocks), self.axis)
+
+    @property
+    def label(self) -> str:
+        """What a user would call it."""
+        shape = tuple(map(sum, self.encoded.chunks))
+        return f"{self.target.rpartition('-')[0] or self.target} {self.blocks.shape} of encoded {shape}"
+
+    def parts(self, lanes: Mapping[Key, Lane]) -> Iterator[Part]:
+        """Yield the groups: lanes of the array's own groups, where all of them are there."""
+        at = 1 + self.axis.target_axis
+        columns: dict[Key, dict[int, Lane]] = defaultdict(dict)
+        for target, lane in lanes.items():
+            columns[(*target[:at], *target[at + 1 :])][lane.rows[0]] = lane
+        for column in columns.values():
+            for cut in self.encoded.cuts:
+                if all(row in column for row in cut):
+                    yield Part(self.encoded.code(cut), (0,), (cut,), tuple(column[row] for row in cut))
+
+
+def find_programs(
+    dsk: HighLevelGraph, keys: Iterable[Any], known: Mapping[str, Encoded]
+) -> tuple[list[Program], list[Refusal]]:
+    """Return the programs of a graph that run on encoded arrays, and what ends them.
+
+    Parameters
+    ----------
+    dsk : HighLevelGraph
+        Not optimized yet.
+    keys : iterable of keys
+        What is to be computed.
+    known : dict
+        Encoded arrays that are in memory, by name.
+    """
+    sources = dict(known)
+    sources |= {name: layer.encoded for name, layer in dsk.layers.items() if isinstance(layer, EncodedLayer)}
+    sources = {name: encoded for name, encoded in sources.items() if name in dsk.layers}
+    if not sources:
+        return [], []
+    keys = list(keys)
+    culled = _culled(dsk, keys)
+    requested = frozenset(map(name_part, keys))
+    programs: list[Program] = []
+    refusals: list[Refusal] = []
+    for encoded in sources.values():
+        if encoded.name in culled.layers:
+            _follow(dsk, culled, encoded, requested, programs, refusals)
+    return programs, refusals
+
+
+def _culled(dsk: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
+    """Return what `keys` need, under the layers' own names."""
+    found = {}
+    for name, layer in dsk.cull(keys).layers.items():
+        found[name if name in dsk.layers else name.rpartition("-")[0]] = layer
+    return HighLevelGraph(found, {name: dsk.dependencies[name] & found.keys() for name in found})
+
+
+def _follow(
+    dsk: HighLevelGraph,
+    culled: HighLevelGraph,
+    encoded: Encoded,
+    requested: frozenset[str],
+    programs: list[Program],
+    refusals: list[Refusal],
+) -> None:
+    readers: dict[str, set[str]] = {name: set() for name in culled.layers}
+    for name, sources in culled.dependencies.items():
+        for source in sources:
+            readers[source].add(name)
+    walk = Walk(dsk, culled, encoded)
+    taken = {name for program in programs for name in program.layers}
+    inside: dict[str, set[str]] = {encoded.name: set()}
+    for name in culled._toposort_layers():
+        before = culled.dependencies[name] & inside.keys()
+        if name == encoded.name or not before:
+            continue
+        ends = [one for one in before if one != encoded.name]
+        try:
+            if name in taken:
+                raise Barrier("another encoded array is carried through it")
+            walk.enter(name)
+        except Barrier as barrier:
+            refusals.append(Refusal(name, str(barrier)))
+            _close(walk, ends, inside, programs, refusals)
+            continue
+        inside[name] = {name}.union(*(inside.pop(one) for one in ends))
+        if len(readers[name]) != 1 or name in requested:
+            _close(walk, [name], inside, programs, refusals)
+
+
+def _close(
+    walk: Walk,
+    ends: Iterable[str],
+    inside: dict[str, set[str]],
+    programs: list[Program],
+    refusals: list[Refusal],
+) -> None:
+    """End lanes at these layers; the layers after them read plain blocks."""
+    for end in ends:
+        layers = inside.pop(end)
+        try:
+            programs.append(_program(walk, end, layers))
+        except Barrier as barrier:
+            refusals.append(Refusal(end, str(barrier)))
+        for key in walk.culled.layers[end].get_output_keys():
+            walk.seen.pop(key, None)
+
+
+def _program(walk: Walk, target: str, layers: set[str]) -> Program:
+    """Return the lanes that end here.
+
+    Raises
+    ------
+    Barrier
+        They cannot be decoded, or that would be of no use.
+    """
+    blocks, axis, encoded = blocks_of(walk.dsk, target), walk.axes[target], walk.encoded
+    if isinstance(blocks, str):
+        raise Barrier(blocks)
+    if axis is None or blocks.chunks[axis] != encoded.lengths:
+        raise Barrier("its blocks along the coded axis are not those of the array")
+    keys = [key for key in walk.culled.layers[target].get_output_keys() if is_block(key, target)]
+    found = [(key, walk.seen[key]) for key in keys]
+    forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
+    if any(key[1 + axis] != seen.row for key, seen in found):
+        raise Barrier("its blocks along the coded axis are in another order")
+    if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
+        raise Barrier("it does not do the same to all blocks along the coded axis")
+    if not all(seen.value.work for _, seen in found):
+        raise Barrier("nothing is computed on the way that would be worth decoding")
+    _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
+    rows = tuple(sorted({seen.row for _, seen in found}))
+    coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
+    return Program(target, frozenset(layers), blocks, encoded, coded)
+
+
+def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:
+    if source.kind in "iu":
+        if result != source:
+            raise Barrier(f"integers of {source} become {result}")
+        return
+    unit = float(np.finfo(result).eps)
+    if any(value.unit > unit for value in values):
+        raise Barrier(f"{result} is more precise than what it is made of: encode the array in that dtype")

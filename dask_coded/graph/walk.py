@@ -1,0 +1,195 @@
+"""Run the tasks of a graph on symbolic blocks, layer by layer, beginning with an encoded array."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from dask._task_spec import DataNode, GraphNode, Task, convert_legacy_graph
+from dask.base import tokenize
+from dask.blockwise import Blockwise
+from dask.highlevelgraph import HighLevelGraph
+
+from dask_coded.graph.encoded import Encoded
+from dask_coded.graph.find import Blocks, blocks_of
+from dask_coded.graph.linear import Linear
+from dask_coded.graph.names import is_block, name_part
+from dask_coded.graph.symbols import Barrier, Symbol
+
+__all__ = ["Seen", "Walk"]
+
+TRUSTED = frozenset({"numpy", "dask", "operator", "_operator", "toolz", "cytoolz", "functools", "builtins"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of the encoded blocks in one task."""
+
+    row: int
+    #: Equal for tasks that do the same to blocks of different rows.
+    form: int
+    value: Any
+
+
+@dataclass
+class Walk:
+    """The lanes of one encoded array."""
+
+    dsk: HighLevelGraph
+    #: Only what is to be computed; its layers know nothing of their arrays.
+    culled: HighLevelGraph
+    encoded: Encoded
+    seen: dict[Hashable, Seen] = field(default_factory=dict)
+    #: Layers that belong to lanes, and the coded axis of those whose blocks are plain arrays.
+    axes: dict[str, int | None] = field(default_factory=dict)
+    _forms: dict[Hashable, int] = field(default_factory=dict)
+    _values: dict[int, Any] = field(default_factory=dict)
+    _plain: dict[str, Blocks] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = self.encoded
+        for place in known.places:
+            form = self._form(("block", place))
+            lengths = [known.lengths[0] if d == known.axis else n for d, n in enumerate(self._sizes(place))]
+            self._values[form] = Symbol(lengths, known.dtype, known.axis, uniform=known.uniform)
+            for row in range(len(known.lengths)):
+                self.seen[known.block(row, place)] = Seen(row, form, self._values[form])
+
+    def _sizes(self, place: tuple[int, ...]) -> list[int]:
+        key = self.encoded.block(0, place)
+        return [n[i] for n, i in zip(self.encoded.chunks, key[1:], strict=True)]
+
+    def _form(self, what: Hashable) -> int:
+        return self._forms.setdefault(what, len(self._forms))
+
+    def enter(self, name: str) -> None:
+        """Take in one more layer.
+
+        Raises
+        ------
+        Barrier
+            The lanes end before it.
+        """
+        layer = self.culled.layers[name]
+        sources = (name, *self.culled.dependencies[name])
+        keys = {key for source in sources for key in self.culled.layers[source].get_output_keys()}
+        tasks = convert_legacy_graph(dict(layer), all_keys=keys | set(layer))
+        found: dict[Hashable, Seen] = {}
+        for key in _inputs_first(tasks):
+            self._take(layer, key, tasks, found)
+        if any(is_block(key, name) and key not in found for key in tasks):
+            raise Barrier("some of its blocks are not made of the encoded array")
+        self.axes[name] = self._axis(found.values())
+        self.seen |= found
+
+    def _take(
+        self, layer: Any, key: Any, tasks: Mapping[Any, GraphNode], found: dict[Hashable, Seen]
+    ) -> None:
+        task = tasks[key]
+        coded = {dep: found.get(dep) or self.seen.get(dep) for dep in task.dependencies}
+        mine = {dep: seen for dep, seen in coded.items() if seen is not None}
+        if not mine:
+            return
+        rows = {seen.row for seen in mine.values()}
+        if len(rows) > 1:
+            raise Barrier("it combines different blocks along the coded axis")
+        names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}
+        if isinstance(layer, Blockwise) and not layer.io_deps:
+            form = self._form((layer.output, frozenset(names.get(dep, dep) for dep in task.dependencies)))
+        else:
+            constants = {dep: tokenize(node) for dep in task.dependencies if (node := _constant(tasks, dep))}
+            form = self._form(tokenize(task.substitute({**constants, **names}, key="form")))
+        if form not in self._values:
+            values = {dep: seen.value for dep, seen in mine.items()}
+            values |= {dep: self._other(dep, tasks) for dep in task.dependencies - mine.keys()}
+            self._values[form] = self._run(task, values)
+        found[key] = Seen(rows.pop(), form, self._values[form])
+
+    def _other(self, key: Any, tasks: Mapping[Any, GraphNode]) -> Any:
+        """Return what stands for a block that is not coded."""
+        node = _constant(tasks, key)
+        if node is not None:
+            return node()
+        name = name_part(key)
+        if name not in self._plain:
+            blocks = blocks_of(self.dsk, name)
+            if isinstance(blocks, str) or not isinstance(key, tuple) or key in tasks:
+                raise Barrier("nothing is known about a block that it reads")
+            self._plain[name] = blocks
+        blocks = self._plain[name]
+        return Symbol([n[i] for n, i in zip(blocks.chunks, key[1:], strict=True)], blocks.dtype)
+
+    def _run(self, task: GraphNode, values: dict[Any, Any]) -> Any:
+        for func in _functions(task):
+            if not _is_trusted(func):
+                raise Barrier(
+                    f"{getattr(func, '__name__', func)} is not declared linear: see dask_coded.linear"
+                )
+        try:
+            result = task(values)
+        except Barrier:
+            raise
+        except Exception as error:
+            raise Barrier(f"it cannot be followed ({type(error).__name__}: {error})") from error
+        exact = np.dtype(self.encoded.dtype).kind in "iu"
+        if exact and isinstance(result, Symbol) and result.dtype != np.dtype(self.encoded.dtype):
+            raise Barrier(f"integers of {self.encoded.dtype} become {result.dtype}")
+        return result
+
+    def _axis(self, arrays: Iterable[Seen]) -> int | None:
+        axes = {seen.value.axis if isinstance(seen.value, Symbol) else None for seen in arrays}
+        return axes.pop() if len(axes) == 1 else None
+
+
+def _constant(tasks: Mapping[Any, GraphNode], key: Any) -> GraphNode | None:
+    """Return the task of a small constant that a layer brings along: an index, or a block of zeros."""
+    node = tasks.get(key)
+    if isinstance(node, DataNode):
+        return node
+    if isinstance(node, Task) and not node.dependencies and np.full_like in (node.func, *node.args):
+        return node
+    return None
+
+
+def _inputs_first(tasks: Mapping[Any, GraphNode]) -> Iterator[Any]:
+    done: set[Any] = set()
+    for root in tasks:
+        work = [(root, False)]
+        while work:
+            key, ready = work.pop()
+            if ready:
+                yield key
+            elif key not in done:
+                done.add(key)
+                work.append((key, True))
+                work.extend((dep, False) for dep in tasks[key].dependencies if dep in tasks)
+
+
+def _functions(value: Any) -> Iterator[Any]:
+    """Yield every function that a task may call."""
+    parts: tuple[Any, ...] = ()
+    if isinstance(value, Task):
+        parts = (value.func, *value.args, *value.kwargs.values())
+    elif isinstance(value, DataNode):
+        parts = (value.value,)
+    elif isinstance(value, partial):
+        parts = (value.func, *value.args, *value.keywords.values())
+    elif hasattr(value, "first") and hasattr(value, "funcs"):  # toolz.compose
+        parts = (value.first, *value.funcs)
+    elif isinstance(value, list | tuple):
+        parts = tuple(value)
+    elif callable(value) and not isinstance(value, type | GraphNode):
+        yield value
+    for part in parts:
+        yield from _functions(part)
+
+
+def _is_trusted(func: Callable[..., Any]) -> bool:
+    """Tell whether running a function on symbols does nothing else."""
+    module = getattr(func, "__module__", None) or type(func).__module__
+    known = module.partition(".")[0] in TRUSTED
+    return isinstance(func, np.ufunc | Linear | operator.methodcaller) or known

@@ -1,0 +1,64 @@
+"""Encoded arrays without a cluster."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+from dask.core import flatten
+from graph_helpers import decoded, error, pieces, value
+
+from dask_coded.encode import encode
+from dask_coded.errors import DecodeRefused
+from dask_coded.graph.optimizer import CodedOptimizer
+from dask_coded.graph.programs import find_programs
+from dask_coded.graph.settings import Settings
+from dask_coded.runtime.quorum import Quorum
+
+__all__ = ["check", "encode", "groups_of", "programs", "rewritten"]
+
+
+def programs(x):
+    """Return what runs coded in the graph of `x`, and why the rest does not."""
+    return find_programs(x.__dask_graph__(), list(flatten(x.__dask_keys__())), {})
+
+
+def rewritten(x):
+    optimize = CodedOptimizer(Settings(), products=False)
+    return optimize(x.__dask_graph__(), x.__dask_keys__())
+
+
+def groups_of(graph):
+    return list({task.group.name: task.group for task in graph.values() if isinstance(task, Quorum)}.values())
+
+
+def check(x, bound=50.0):
+    """Compare with plain Dask: the same bits if nothing is lost, within `bound` roundoffs if a lane is.
+
+    Returns the number of groups.
+    """
+    graph = rewritten(x)
+    expected = np.asarray(x.compute(scheduler="sync"))
+    assert np.array_equal(value(x, graph), expected, equal_nan=expected.dtype.kind in "fc")
+    found = groups_of(graph)
+    for group in found:
+        values = pieces(graph, group)
+        for index in range(len(group.targets)):
+            own = group.code.systematic[index]
+            try:
+                block = decoded(group, values, index, {own})
+            except DecodeRefused:
+                continue  # what cancels nearly to nothing has no digits to spare
+            assert block.shape == group.shapes[index]
+            unit = float(np.finfo(block.dtype).eps) if block.dtype.kind in "fc" else 0.0
+            assert error(block, values[group.pieces[own]]) <= bound * unit
+    return len(found)
+
+
+def matrix(shape, chunks, dtype="f8", seed=0):
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=shape)
+    if np.dtype(dtype).kind == "c":
+        numbers = numbers + 1j * rng.normal(size=shape)
+    if np.dtype(dtype).kind in "iu":
+        numbers = rng.integers(0, 100, shape)
+    return da.from_array(numbers.astype(dtype), chunks=chunks)

@@ -1,0 +1,176 @@
+"""Programs on encoded arrays: how far lanes reach, and that every lost lane decodes."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from encoded_helpers import check, encode, groups_of, matrix, programs, rewritten
+
+from dask_coded.encode import linear
+from dask_coded.graph.inputs import Inputs
+
+W = matrix((8, 5), (4, 5), seed=1)
+V = matrix((8,), 4, seed=2)
+
+
+SHIFT = linear(lambda b: b + np.roll(b, 1, 1) - np.roll(b, -1, 1), along=1)
+
+
+def whole(x):
+    return x.rechunk({1: -1})
+
+
+LINEAR = {
+    "product": lambda x: x @ W,
+    "product with a vector": lambda x: x @ V,
+    "product from the left": lambda x: W.T @ x.T,
+    "dot": lambda x: da.dot(x, W),
+    "tensordot": lambda x: da.tensordot(x, W, axes=([1], [0])),
+    "einsum": lambda x: da.einsum("ij,jk->ki", x, W),
+    "outer sum": lambda x: da.einsum("ij,k->ik", x, V[:3]),
+    "chain": lambda x: ((-x) * 3) @ W / 7,
+    "two products": lambda x: x @ W @ W.T,
+    "sum of products": lambda x: x @ W + (2 * x) @ (W + 1),
+    "difference of products": lambda x: x @ W - x[:, ::-1] @ W,
+    "factors of columns": lambda x: (x * V) @ W,
+    "sum": lambda x: x.sum(axis=1),
+    "sum, axis kept": lambda x: x.sum(axis=1, keepdims=True),
+    "mean": lambda x: x.mean(axis=1),
+    "cumsum": lambda x: x.cumsum(axis=1),
+    "slices": lambda x: x[:, 2:7] @ W[2:7],
+    "fancy": lambda x: x[:, [0, 3, 6, 3]] @ W[:4],
+    "new axes": lambda x: (x[:, None, :] @ W)[:, 0],
+    "one column": lambda x: x[:, 3].T * 2 + x.sum(axis=1),
+    "concatenate": lambda x: da.concatenate([x, 2 * x], axis=1) @ da.concatenate([W, W]),
+    "stack": lambda x: da.stack([x, -x], axis=0).sum(axis=0),
+    "roll": lambda x: da.roll(x, 3, axis=1) @ W,
+    "diff": lambda x: da.diff(x, axis=1).sum(axis=1),
+    "rechunk": lambda x: x.rechunk({1: (3, 5)}) @ W.rechunk({0: (3, 5)}),
+    "fft": lambda x: da.fft.fft(whole(x), axis=1),
+    "rfft": lambda x: da.fft.rfft(whole(x), axis=1),
+    "complex parts": lambda x: da.fft.fft(whole(x), axis=1).real.sum(axis=1),
+    "conjugate": lambda x: da.fft.ifft(da.fft.fft(whole(x), axis=1).conj(), axis=1),
+    "declared": lambda x: x.map_blocks(linear(np.fliplr, along=1)),
+    "stencil": lambda x: da.overlap.overlap(x, depth={0: 0, 1: 1}, boundary="none").map_blocks(SHIFT),
+    "barrier behind": lambda x: da.exp(x @ W),
+    "intercept behind": lambda x: x @ W + 1.5,
+    "reduction behind": lambda x: (x @ W).sum(axis=0),
+}
+BARRIERS = {
+    "padding": (lambda x: da.pad(x, ((0, 0), (1, 1))).sum(axis=1), "not made of"),
+    "trimmed by place": (lambda x: x.map_overlap(SHIFT, depth={0: 0, 1: 1}), "not do the same"),
+    "only views": (lambda x: (2 * x.T)[1:], "worth decoding"),
+    "contraction": (lambda x: x.T @ matrix((12,), 3), "contracts the coded axis"),
+    "gram": (lambda x: x @ x.T, "two coded arrays"),
+    "power": (lambda x: (x**2).sum(axis=1), "power"),
+    "comparison": (lambda x: (x > 0).sum(axis=1), "greater"),
+    "maximum": (lambda x: x.max(axis=1), "max"),
+    "variance": (lambda x: x.var(axis=1), ""),
+    "rows differ": (lambda x: (x * matrix((12, 1), (3, 1))) @ W, "differ along the coded axis"),
+    "rows reversed": (lambda x: x[::-1] @ W, "coded axis"),
+    "rows sliced": (lambda x: x[5:] @ W, "coded axis"),
+    "rows chosen": (lambda x: x[[0, 7, 3]] @ W, "coded axis"),
+    "rows joined": (lambda x: x.rechunk({0: 6}) @ W, "coded axis"),
+    "reduction": (lambda x: x.sum(axis=0), "over the coded axis"),
+    "running sum": (lambda x: x.cumsum(axis=0).sum(axis=1), "coded axis"),
+    "intercept": (lambda x: (x + 1.0) @ W, "not coded"),
+    "division by it": (lambda x: (1 / x) @ W, "division by"),
+    "undeclared": (lambda x: x.map_blocks(lambda b: b * 2) @ W, "linear"),
+    "declared along it": (lambda x: x.map_blocks(linear(np.flipud, along=0)) @ W, "works along"),
+    "block numbers": (
+        lambda x: x.map_blocks(lambda b, block_id=None: b * block_id[0], dtype="f8") @ W,
+        "linear",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("parity", [1, 2])
+def test_linear_programs_are_coded(name, parity):
+    x = encode(matrix((12, 8), (3, 4)), parity=parity)
+    assert check(LINEAR[name](x)) >= 1
+
+
+@pytest.mark.parametrize("name", ["product", "chain", "sum", "mean", "fft", "stack", "diff", "stencil"])
+def test_ragged_blocks_never_decode_to_rubbish(name):
+    x = encode(matrix((23, 8), ((5, 4, 6, 5, 3), 4)), parity=2, group=3)
+    y = LINEAR[name](x)
+    if name in ("product", "chain", "sum", "mean"):
+        assert check(y) >= 1
+    else:
+        check(y)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
+def test_float_dtypes(dtype):
+    x = encode(matrix((12, 8), (3, 4), dtype), parity=2)
+    assert check(x @ W.astype(dtype)) >= 1
+    assert check(x.T.sum(axis=0)) >= 1
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i4", "i8", "u2", "u8"])
+def test_integers_stay_exact_or_plain(dtype):
+    x = encode(matrix((12, 8), (3, 4), dtype), parity=1)
+    assert check(x @ matrix((8, 5), (4, 5), dtype), bound=0.0) >= (1 if dtype[1] == "8" else 0)
+    check(x.sum(axis=1), bound=0.0)
+    check(x * 0.5 @ W)
+
+
+def test_coarser_parity_than_the_result_is_no_parity():
+    x = encode(matrix((12, 8), (3, 4), "f4"))
+    assert not programs(x @ W)[0]
+    assert not programs(x.astype("f8") @ W)[0]
+    assert not programs((x.astype("f2") @ W.astype("f2")).astype("f8"))[0] or check(
+        x.astype("f2") @ W.astype("f2")
+    )
+
+
+@pytest.mark.parametrize("name", BARRIERS)
+def test_barriers(name):
+    build, reason = BARRIERS[name]
+    x = encode(matrix((12, 8), (3, 4)))
+    found, refusals = programs(build(x))
+    assert not found
+    assert any(reason in refusal.reason for refusal in refusals), refusals
+    check(build(x))
+
+
+def test_other_axis_and_columns():
+    x = encode(matrix((8, 12), (4, 3)), axis=1, parity=2)
+    assert check(W.T @ x) == 1
+    assert check(x.T @ W) == 1
+    assert not programs(x @ matrix((12,), 3))[0]
+
+
+def test_lanes_end_where_several_read_them():
+    x = encode(matrix((12, 8), (3, 4)))
+    y = x @ W
+    assert check(da.exp(y) + y) == 1
+    z = (y.sum(axis=1) + da.sin(y).sum(axis=1)).persist(scheduler="sync")
+    assert z.shape == (12,)
+
+
+def test_two_encoded_arrays_each_have_their_lanes():
+    x, y = encode(matrix((12, 8), (3, 4))), encode(matrix((12, 8), (3, 4), seed=5))
+    assert check(da.concatenate([x @ W, y @ W], axis=1)) == 2
+    assert check((x + y) @ W) == 0
+
+
+def test_encoding_is_named_alike_in_every_graph():
+    x = encode(matrix((12, 8), (3, 4)), parity=2)
+    names = []
+    for y in (x @ W, x @ (W + 1), (3 * x).sum(axis=1)):
+        graph = rewritten(y)
+        names.append({key for group in groups_of(graph) for key in group.inputs})
+    assert names[0] and names[0] == names[1] == names[2]
+    kept = {key for group in x.dask.layers[x.name].encoded.groups() for key in group.tasks}
+    assert names[0] <= kept
+
+
+def test_parity_tasks_are_made_once_for_each_graph(monkeypatch):
+    made = []
+    monkeypatch.setattr(Inputs, "_encode", (lambda old: lambda *a: made.append(1) or old(*a))(Inputs._encode))
+    x = encode(matrix((12, 8), (3, 8)), parity=1)
+    rewritten(x @ matrix((8, 9), (8, 3)))
+    assert len(made) == 1

@@ -1,0 +1,120 @@
+"""Random programs on an encoded array: plain Dask's bits without loss, within the bound with each loss."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from encoded_helpers import check, encode, matrix
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_coded.encode import linear
+
+FLIP = linear(np.fliplr, along=1)
+
+
+def other(draw, x, columns):
+    rows = x.shape[1]
+    return matrix(
+        (rows, columns), (draw(st.integers(1, rows)), draw(st.integers(1, columns))), x.dtype, seed=rows
+    )
+
+
+def product(draw, x):
+    return x @ other(draw, x, draw(st.integers(1, 6)))
+
+
+def slices(draw, x):
+    start = draw(st.integers(0, x.shape[1] - 1))
+    stop = draw(st.integers(start + 1, x.shape[1]))
+    return x[:, start : stop : draw(st.integers(1, 2))]
+
+
+def fancy(draw, x):
+    return x[:, draw(st.lists(st.integers(0, x.shape[1] - 1), min_size=1, max_size=7))]
+
+
+def joined(draw, x):
+    # Not with its negative: a sum that cancels is rounding error in plain Dask too.
+    return da.concatenate([x, x * draw(st.sampled_from([2, 3]))], axis=1)
+
+
+def rechunked(draw, x):
+    return x.rechunk({1: draw(st.integers(1, x.shape[1]))})
+
+
+LINEAR = {
+    "product": product,
+    "slices": slices,
+    "fancy": fancy,
+    "joined": joined,
+    "rechunked": rechunked,
+    "negated": lambda draw, x: -x,
+    "scaled": lambda draw, x: x * draw(st.sampled_from([2, 0.5, -3])) if x.dtype.kind != "i" else x * 3,
+    "columns scaled": lambda draw, x: x * matrix((x.shape[1],), draw(st.integers(1, x.shape[1])), x.dtype, 3),
+    "added": lambda draw, x: x + 2 * x[:, ::-1],
+    "turned twice": lambda draw, x: x.T.T,
+    "sum kept": lambda draw, x: x.sum(axis=1, keepdims=True),
+    "running sum": lambda draw, x: x.cumsum(axis=1),
+    "flipped": lambda draw, x: x.map_blocks(FLIP, dtype=x.dtype),
+}
+STEPS = LINEAR | {
+    # barriers: from here on plain Dask
+    "squared": lambda draw, x: x * x,
+    "exponential": lambda draw, x: da.sin(x) if x.dtype.kind != "i" else abs(x),
+    "shifted": lambda draw, x: x + 1,
+    "rows reversed": lambda draw, x: x[::-1],
+    "rows centred": lambda draw, x: x - x.sum(axis=0),
+    "compared": lambda draw, x: da.where(x > 0, x, 0),
+}
+
+
+@st.composite
+def random_programs(draw):
+    lengths = tuple(draw(st.lists(st.integers(1, 7), min_size=2, max_size=6)))
+    width = draw(st.integers(1, 9))
+    dtype = draw(st.sampled_from(["f8", "f8", "f4", "c16", "i8"]))
+    x = matrix((sum(lengths), width), (lengths, draw(st.integers(1, width))), dtype, draw(st.integers(0, 9)))
+    most = 1 if dtype == "i8" else 3
+    axis = draw(st.sampled_from([0, 0, 1]))
+    first = draw(st.lists(st.sampled_from(sorted(LINEAR)), min_size=1, max_size=3))
+    names = [*first, *draw(st.lists(st.sampled_from(sorted(STEPS)), max_size=3))]
+    x = encode(
+        x if axis == 0 else x.T, axis=axis, parity=draw(st.integers(1, most)), group=draw(st.integers(2, 4))
+    )
+    y = x if axis == 0 else x.T
+    for name in names:
+        y = STEPS[name](draw, y)
+    return y, names
+
+
+def run(program):
+    y, names = program
+    # Long chains may cancel: what counts is that no digit is wrong by more than the code can explain.
+    check(y, bound=2000.0)
+
+
+@given(random_programs())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_random_programs(program):
+    run(program)
+
+
+@pytest.mark.slow
+@given(random_programs())
+@settings(max_examples=1000, deadline=None, derandomize=True)
+def test_a_thousand_random_programs(program):
+    run(program)
+
+
+def test_most_of_these_are_coded():
+    coded = []
+
+    @given(random_programs())
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    def count(program):
+        coded.append(check(program[0], bound=2000.0) > 0)
+
+    count()
+    assert sum(coded) >= len(coded) // 4
