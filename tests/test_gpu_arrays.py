@@ -143,6 +143,19 @@ def test_a_lost_block_is_rebuilt_on_the_device(put: Any, client: Client) -> None
 
 
 @pytest.mark.cluster
+def test_an_encoded_array_stays_on_the_device(put: Any, client: Client) -> None:
+    a, b, x, y = operands(put)
+    with dask.config.set({"coded.late": {"min-task-runtime": "1 hour", "silence": "1 hour"}}):
+        x = dc.encode(x, axis=0, parity=1).persist()
+        found = ((2 * x) @ y).compute()
+    held = [value for worker in client.cluster.workers.values() for value in worker.data.values()]
+    assert held and all(map(on_device, held))
+    assert on_device(found)
+    np.testing.assert_allclose(found.get(), 2 * a @ b, rtol=1e-12)
+    assert not dc.report(client).to_dict()["errors"]
+
+
+@pytest.mark.cluster
 def test_what_is_not_known_is_left_to_plain_dask(client: Client) -> None:
     """Blocks that merely look like arrays: not coded, not converted, and said so."""
     a, b, x, y = operands(fake_gpu.FakeGPU)

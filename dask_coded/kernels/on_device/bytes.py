@@ -61,22 +61,27 @@ def collect(
     sums: list[Any],
     sources: Sequence[tuple[int, Any]],
     nbytes: int,
-    checksums: Sequence[RunningChecksum],
+    checksums: Sequence[RunningChecksum | None],
     last: bool,
+    first: bool = False,
 ) -> None:
     """Add sources to the sums of the checks, and solve for the outputs once all are there.
 
-    Pieces that are on the host are sent up. The sums are replaced by new arrays.
+    Pieces that are on the host are sent up. The sums are replaced by new arrays; if these sources
+    are the first, what was in them does not matter. Sources without a checksum get none.
     """
     backend = backend_of(sums)
     data = [backend.upload(piece) if isinstance(piece, np.ndarray) else piece for _, piece in sources]
     outputs = len(repair.outputs)
     if sources:
-        inputs = [*sums, *data]
+        before = syndromes(repair, nbytes, sums[0]) if first else sums
+        inputs = [*before, *data]
         sums[:] = _xor(backend, repair, inputs, _rotations(repair, tuple(i for i, _ in sources)), nbytes)
     if last and outputs > 1:
         sums[:] = _xor(backend, repair, sums, _solution(repair), nbytes)
-    _add_up(backend, data, repair.code.stripe, checksums)
+    pairs = [(piece, each) for piece, each in zip(data, checksums, strict=True) if each is not None]
+    if pairs:
+        _add_up(backend, [piece for piece, _ in pairs], repair.code.stripe, [each for _, each in pairs])
 
 
 def checksum(data: Any, tile: int) -> int:
