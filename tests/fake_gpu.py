@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -72,6 +73,8 @@ class FakeGPU:
         data = np.asarray(data)
         if data.dtype.char not in "?bhilqBHILQefdFD":
             raise ValueError(f"Unsupported dtype {data.dtype}")
+        if data.size and not data.flags.aligned:
+            raise ValueError("misaligned address")  # an error of the device, later on
         self._data = data
 
     shape = property(lambda self: self._data.shape)
@@ -261,7 +264,9 @@ def backend_of(arrays: Sequence[Any]) -> FakeBackend:
 
 
 def compiler() -> str | None:
-    """Return a C++ compiler, None if there is none."""
+    """Return a C++ compiler, None if there is none (or no fibers as Linux has them)."""
+    if sys.platform != "linux":
+        return None
     return shutil.which(os.environ.get("CXX", "g++")) or shutil.which("c++") or shutil.which("clang++")
 
 

@@ -106,6 +106,15 @@ def test_a_matrix_keeps_its_layout(device: Device) -> None:
     assert device.get(from_bytes(as_bytes(scalar), layout_of(scalar))) == 2.5
 
 
+def test_every_dtype_can_be_viewed_where_its_bytes_come_out(device: Device) -> None:
+    """A device faults on values that are not aligned; pieces are of any number of bytes."""
+    blocks = [np.random.default_rng(i).standard_normal(374) for i in range(6)]
+    pieces = [up(device, piece) for piece in [*blocks, *encode(blocks, 3)]]
+    assert pieces[6].data.nbytes % 8
+    found = recover([0, 2, 5], {i: pieces[i] for i in (1, 3, 4)}, pieces[6:])
+    assert all(same(device.get(found.pieces[i] + 0), blocks[i]) for i in (0, 2, 5))
+
+
 def test_pieces_from_both_sides(device: Device) -> None:
     """A worker without the device has sent its pieces."""
     blocks = blocks_of(4, 5000)

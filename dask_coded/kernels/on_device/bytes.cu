@@ -36,10 +36,9 @@ struct Term {
     int source, row;
 };
 
-// terms[ends[t - 1] .. ends[t]) are the source rows of row t of all targets. Targets lie one after another,
-// `size` bytes each. The rows of a stripe are read by every target while it is in cache.
-__global__ void xor_rows(const Source* sources, unsigned char* out, const Int* ends, const Term* terms,
-                         Int targets, Int rows, Int size, Int start, Int stripes, Int unit) {
+// terms[ends[t - 1] .. ends[t]) are the source rows of row t of all targets. The rows of a stripe are read by every target while it is in cache.
+__global__ void xor_rows(const Source* sources, unsigned char* const* out, const Int* ends, const Term* terms,
+                         Int targets, Int rows, Int start, Int stripes, Int unit) {
     const Int chunks = (unit + CHUNK - 1) / CHUNK, step = (Int)gridDim.x * blockDim.x;
     const Int lines = rows * targets, all = chunks * lines * stripes;
     for (Int i = (Int)blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
@@ -53,7 +52,7 @@ __global__ void xor_rows(const Source* sources, unsigned char* out, const Int* e
             sum.words[0] ^= chunk.words[0];
             sum.words[1] ^= chunk.words[1];
         }
-        write(out + target * size + place + (line - target * rows) * unit, wanted, sum);
+        write(out[target] + place + (line - target * rows) * unit, wanted, sum);
     }
 }
 

@@ -114,19 +114,20 @@ def _add_up(backend: Backend, pieces: Sequence[Any], tile: int, checksums: Seque
 
 def _xor(backend: Backend, repair: Repair, inputs: Sequence[Any], rows: Rows, nbytes: int) -> list[Any]:
     """Return outputs whose rows are XORs of rows of inputs, stripe by stripe."""
-    outputs, height, size = len(repair.outputs), repair.code.rows, repair.code.size(nbytes)
-    result = backend.empty((outputs, size), np.uint8)
+    height, size = repair.code.rows, repair.code.size(nbytes)
+    # Each by itself: every dtype can be viewed there, and they are let go one by one.
+    outputs = [backend.empty((size,), np.uint8) for _ in repair.outputs]
     pieces = np.array([(backend.address(piece), piece.shape[0]) for piece in inputs], SOURCE)
     ends = np.cumsum([len(terms) for terms in rows], dtype=np.int64)
     terms = np.array([divmod(term, height) for terms in rows for term in terms], "i4").view(TERM)
-    up, starts = pack(pieces, ends, terms)
+    up, starts = pack(pieces, np.array(list(map(backend.address, outputs)), np.uint64), ends, terms)
     lookup = backend.upload(up)
     places = [backend.address(lookup) + start for start in starts]
     for start, stripes, unit in _runs(repair, nbytes):
-        threads = -(-unit // CHUNK) * height * outputs * stripes
-        shape = outputs, height, size, start, stripes, unit
-        backend.launch((FILE, "xor_rows"), threads, places[0], result, *places[1:], *shape)
-    return [result[place] for place in range(outputs)]
+        threads = -(-unit // CHUNK) * height * len(outputs) * stripes
+        shape = len(outputs), height, start, stripes, unit
+        backend.launch((FILE, "xor_rows"), threads, *places, *shape)
+    return outputs
 
 
 def _runs(repair: Repair, nbytes: int) -> list[tuple[int, int, int]]:
