@@ -129,15 +129,6 @@ class FakeGPU:
     def __bool__(self) -> bool:
         return bool(self._data)
 
-    def __float__(self) -> float:
-        return float(self._data)
-
-    def __int__(self) -> int:
-        return int(self._data)
-
-    def item(self) -> Any:
-        return self._data.item()
-
     def __reduce__(self) -> Any:
         return FakeGPU, (self._data,)
 
