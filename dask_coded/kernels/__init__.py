@@ -1,6 +1,7 @@
 """Heavy arithmetic on blocks: linear combinations, scaling, accuracy.
 
-Coefficients come from elsewhere; nothing here knows which code they belong to.
+Coefficients come from elsewhere; nothing here knows which code they belong to. Blocks are
+NumPy arrays, or CuPy arrays all of them; results are where the blocks are.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from dask_coded.errors import DecodeRefused
 from dask_coded.kernels.accuracy import ErrorEstimate, RowNorms
+from dask_coded.kernels.checks import check_dtypes, check_pieces, decode_weights, resized
 from dask_coded.kernels.combine import empty_like, fit_weights
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
 from dask_coded.kernels.groups import RowGroups, block_factors, check_blocks, cut, rows_of
 from dask_coded.kernels.mixing import mix
@@ -75,7 +77,9 @@ def encode_block(
     factors = block_factors(levels, range(len(blocks)), blocks, axis, dtype)
     weights = fit_weights(coefficients, dtype)
     groups = cut(weights, blocks, factors, axis, length, dtype)
-    result = empty_like(blocks[0], _resized(blocks[0].shape, axis, length), dtype)
+    if (device := device_of(blocks)) is not None:
+        return device.encode(weights, groups, length)  # type: ignore[no-any-return]
+    result = empty_like(blocks[0], resized(blocks[0].shape, axis, length), dtype)
     if not result.size:
         return result
     out = groups.split(result)
@@ -186,17 +190,18 @@ def decode_block(
     result = np.dtype(dtype)
     work = parity_dtype(result, result)
     axis = check_blocks(pieces, axis, length)
-    weights = _decode_weights(weights, pieces, work)
+    weights = decode_weights(weights, pieces, work)
     try:
         factors = block_factors(levels, own, pieces, axis, work)
         groups = cut(weights, pieces, factors, axis, length, work)
         back = _divisors(levels, target, shape[axis], groups, work)
     except OverflowError as problem:
         raise DecodeRefused(str(problem)) from problem
-    _check_pieces(groups, own, shape, length)
-    _check_dtypes(pieces, own, result)
+    check_pieces(groups, own, shape, length)
+    check_dtypes(pieces, own, result)
     estimate = ErrorEstimate(work, result, by_row) if work.kind in "fc" else None
-    block = _decode_rows(weights, groups, shape, back, estimate)
+    decode_rows = _decode_rows if (device := device_of(pieces)) is None else device.decode_rows
+    block = decode_rows(weights, groups, shape, back, estimate)
     bound = _accept(estimate, amplification, tolerance)
     with np.errstate(all="ignore"):
         block = block.astype(result, copy=False)
@@ -215,7 +220,7 @@ def _decode_rows(
     """Return the block of this shape; take the errors in."""
     axis, rows = groups.axis, shape[groups.axis]
     whole = rows if groups.cuts == 1 else groups.cuts * groups.size
-    block = empty_like(groups.blocks[0], _resized(shape, axis, whole), groups.dtype)
+    block = empty_like(groups.blocks[0], resized(shape, axis, whole), groups.dtype)
     if not prod(shape):
         return block[rows_of(0, rows, axis)]
     out = groups.split(block)
@@ -250,34 +255,6 @@ def _accept(estimate: ErrorEstimate | None, amplification: float, tolerance: flo
     return bound
 
 
-def _resized(shape: tuple[int, ...], axis: int, rows: int) -> tuple[int, ...]:
-    return (*shape[:axis], rows, *shape[axis + 1 :])
-
-
-def _decode_weights(weights: ArrayLike, pieces: Sequence[Block], work: np.dtype[Any]) -> Block:
-    for piece in pieces:
-        parity_dtype(piece.dtype, work)
-    if work.kind in "iu" and not np.isin(weights, (-1, 0, 1)).all():
-        raise DecodeRefused("integers decode exactly only with weights 1 and -1")
-    return fit_weights(weights, work)
-
-
-def _check_pieces(groups: RowGroups, own: Sequence[int], shape: tuple[int, ...], length: int) -> None:
-    axis, piece = groups.axis, groups.blocks[0]
-    if shape[axis] > length or _resized(shape, axis, 0) != _resized(piece.shape, axis, 0):
-        raise ValueError(f"no block of shape {shape} from pieces like {piece.shape} of {length} rows")
-    for i, piece in zip(own, groups.blocks, strict=True):
-        if i < 0 and piece.shape[axis] != length:
-            raise ValueError(f"a parity piece has {piece.shape[axis]} rows instead of {length}")
-
-
-def _check_dtypes(pieces: Sequence[Block], own: Sequence[int], result: np.dtype[Any]) -> None:
-    """Refuse blocks that are not what was announced: parity may have wrapped or rounded elsewhere."""
-    for i, piece in zip(own, pieces, strict=True):
-        if i >= 0 and piece.dtype.newbyteorder("=") != result.newbyteorder("="):
-            raise DecodeRefused(f"a piece has dtype {piece.dtype}, but {result} was announced")
-
-
 def _divisors(
     levels: Sequence[Levels] | None,
     target: int,
@@ -291,6 +268,9 @@ def _divisors(
     marks = levels[target]
     if marks.shape != (rows,):
         raise ValueError(f"{marks.shape} levels for {rows} rows of the wanted block")
+    if (device := device_of([marks])) is not None:
+        divisors: Block = device.row_divisors(marks, groups.cuts * groups.size, work)
+        return divisors.reshape(groups.cuts, groups.size)
     factors = row_factors(marks, work)
     zero = marks == ZERO
     if factors is None and not zero.any():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
 from dask_coded.kernels.mixing import mix
 from dask_coded.kernels.tiles import memory_order
@@ -59,6 +60,8 @@ def combine(weights: ArrayLike, blocks: Sequence[Block], out: Block | None = Non
     if out is not None and not np.can_cast(dtype, out.dtype, "same_kind"):
         raise TypeError(f"cannot put {dtype} into an out of dtype {out.dtype}")
     weights = fit_weights(weights, dtype)
+    if (device := device_of([*blocks] if out is None else [*blocks, out])) is not None:
+        return device.combine(weights, blocks, dtype, out)  # type: ignore[no-any-return]
     direct = out is not None and out.dtype == dtype and not any(np.may_share_memory(out, b) for b in blocks)
     flat = [block if block.shape else block.reshape(1) for block in blocks]
     if out is not None and direct:

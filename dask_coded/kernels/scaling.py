@@ -15,6 +15,7 @@ multiplied there and divided back, and neither rounds while they have few digits
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from dask_coded.kernels.backend import compiled
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.dtypes import real_dtype
 from dask_coded.kernels.tiles import memory_order, tiles
 
@@ -70,6 +72,8 @@ def row_levels(block: NDArray[Any], axis: int) -> Levels:
     >>> row_levels(np.array([[1.0, -3.0], [0.0, 0.0]]), axis=0)
     array([     6, -32768], dtype=int16)
     """
+    if (device := device_of([block])) is not None:
+        return device.row_levels(block, axis)  # type: ignore[no-any-return]
     rows = block.shape[axis]
     if block.dtype.kind not in "fc":
         return np.full(rows, 3, np.int16)
@@ -133,7 +137,7 @@ def merge_levels(levels: Sequence[Levels]) -> Levels:
     """
     if len({part.shape for part in levels}) != 1:
         raise ValueError(f"levels of the same rows have shapes {[part.shape for part in levels]}")
-    merged: Levels = np.maximum.reduce(list(levels))
+    merged: Levels = reduce(np.maximum, levels)  # on a device too
     return merged
 
 
@@ -147,6 +151,8 @@ def row_factors(levels: Levels, dtype: DTypeLike) -> NDArray[Any] | None:
     OverflowError
         If a factor or its inverse is not a normal number of `dtype`.
     """
+    if (device := device_of([levels])) is not None:
+        return device.row_factors(levels, dtype)  # type: ignore[no-any-return]
     known = np.where((levels == ZERO) | (levels == NONFINITE), 3, levels.astype(np.int32))
     if (known == 3).all():
         return None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dask_coded.kernels.devices import backend_of, device_of
 from dask_coded.kernels.tiles import memory_order
 
 __all__ = ["BlockLayout", "Bytes", "as_bytes", "from_bytes", "layout_of"]
@@ -55,7 +56,7 @@ def layout_of(block: Any) -> BlockLayout:
 
     Parameters
     ----------
-    block : ndarray or NumPy scalar
+    block : ndarray, NumPy scalar or array on a device
         Any shape and memory order; any dtype but those that hold references.
 
     Returns
@@ -115,6 +116,9 @@ def as_bytes(block: Any, layout: BlockLayout | None = None) -> Bytes:
             f"a block of {array.dtype} with shape {array.shape} is no copy of one of"
             f" {layout.dtype} with shape {layout.shape}"
         )
+    if (device := device_of([array])) is not None:
+        data: Bytes = device.as_bytes(array, layout)
+        return data
     if not layout.nbytes:
         return np.empty(0, np.uint8)
     used = _used_bytes(array.dtype)
@@ -148,26 +152,26 @@ def from_bytes(data: Bytes, layout: BlockLayout) -> NDArray[Any]:
     """
     if data.shape != (layout.nbytes,):
         raise ValueError(f"{data.size} bytes for a block of {layout.nbytes}")
+    if (device := device_of([data])) is not None:
+        block: NDArray[Any] = device.from_bytes(data, layout)
+        return block
     shape = [layout.shape[axis] for axis in layout.order]
     flat = np.ndarray(shape, layout.dtype, data if layout.nbytes else None)
     return flat.transpose(np.argsort(layout.order))
 
 
 def _plain(block: Any) -> NDArray[Any]:
-    """Return the block as a NumPy array in this process, or say why its bytes are not to be had."""
+    """Return the block as an array of this process or of a device, or say why its bytes are not to be had."""
     kind = type(block)
-    if hasattr(block, "__cuda_array_interface__"):
-        # The one place to take the bytes from where they are once there are kernels for devices.
-        raise TypeError(
-            f"the bytes of a block of type {kind.__module__}.{kind.__name__} are on a device:"
-            " bring it to the host first, for CuPy with x.map_blocks(cupy.asnumpy)"
-        )
-    if kind not in _TYPES and not isinstance(block, np.generic):
+    on_device = device_of([block]) is not None
+    if on_device:
+        backend_of([block])
+    elif kind not in _TYPES and not isinstance(block, np.generic):
         raise TypeError(
             f"a block of type {kind.__module__}.{kind.__name__} is more than its bytes:"
             " turn it into a NumPy array first, for example with x.map_blocks(numpy.asarray)"
         )
-    array = np.asarray(block)
+    array: NDArray[Any] = block if on_device else np.asarray(block)
     if array.dtype.hasobject:
         raise TypeError(
             f"blocks of dtype {array.dtype} hold references, not values: convert them first, for example"

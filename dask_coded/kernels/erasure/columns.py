@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from dask_coded.kernels.backend import compiled
+from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.erasure.array_code import ArrayCode, Repair
 from dask_coded.kernels.erasure.buffers import Bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum
@@ -22,15 +23,18 @@ __all__ = ["collect", "syndromes"]
 _BATCH = 8  # stripes between two calls of compiled kernels
 
 
-def syndromes(repair: Repair, nbytes: int) -> list[Bytes]:
-    """Return zeroed arrays to `collect` sources in, one for each output of the repair."""
+def syndromes(repair: Repair, nbytes: int, like: Bytes | None = None) -> list[Bytes]:
+    """Return zeroed arrays to `collect` sources in, one for each output of the repair, where `like` is."""
+    if (device := device_of([like])) is not None:
+        zeros: list[Bytes] = device.syndromes(repair, nbytes, like)
+        return zeros
     size = repair.code.size(nbytes)
     return [np.zeros(size, np.uint8) for _ in repair.outputs]
 
 
 def collect(
     repair: Repair,
-    sums: Sequence[Bytes],
+    sums: list[Bytes],
     sources: Sequence[tuple[int, Bytes]],
     nbytes: int,
     checksums: Sequence[RunningChecksum | None],
@@ -43,7 +47,7 @@ def collect(
     ----------
     repair : Repair
         What is to be got from what.
-    sums : sequence of ndarray
+    sums : list of ndarray
         From `syndromes`.
     sources : sequence of (int, ndarray)
         Pieces and their bytes, each once in all; those shorter than `nbytes` count as
@@ -57,6 +61,9 @@ def collect(
     first : bool
         None came before these: what is in the sums is overwritten.
     """
+    if (device := device_of(sums)) is not None:
+        device.collect(repair, sums, sources, nbytes, checksums, last, first)
+        return
     stripes = Stripes(repair, sums, sources)
     kernels = compiled("bytes")
     fast = None if kernels is None else CompiledStripes(kernels, repair, sums, sources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dask_coded.kernels.devices import on_device_if_any
 from dask_coded.kernels.erasure.array_code import ArrayCode
 from dask_coded.kernels.erasure.buffers import BlockLayout, Bytes, as_bytes, layout_of
 from dask_coded.kernels.erasure.checksums import RunningChecksum, checksum
@@ -40,7 +41,7 @@ class Encoder:
         code = ArrayCode(k, parity)
         self._repair = code.repair(range(k), range(k, code.n))
         self._nbytes = nbytes
-        self._sums: list[Bytes] | None = syndromes(self._repair, nbytes)
+        self._sums: list[Bytes] | None = []
         self._known: dict[int, tuple[BlockLayout, int]] = {}
 
     def update(self, index: int, block: Any) -> None:
@@ -91,6 +92,8 @@ class Encoder:
                 raise ValueError(f"block {index} has {layout.nbytes} bytes, more than nbytes={self._nbytes}")
         found = [(index, as_bytes(block, layouts[index])) for index, block in blocks.items()]
         checks = [RunningChecksum() for _ in found]
+        if not self._known:
+            sums += syndromes(self._repair, self._nbytes, on_device_if_any(data for _, data in found))
         last = len(self._known) + len(found) == self._repair.code.k
         collect(self._repair, sums, found, self._nbytes, checks, last, first=not self._known)
         for index, check in zip(layouts, checks, strict=True):

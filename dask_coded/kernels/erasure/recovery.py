@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_coded.errors import NotDecodable
+from dask_coded.kernels.devices import on_device_if_any
 from dask_coded.kernels.erasure.array_code import ArrayCode
 from dask_coded.kernels.erasure.buffers import Bytes, as_bytes, from_bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum, checksum
@@ -101,7 +102,7 @@ def recover(wanted: Collection[int], blocks: Mapping[int, Any], parity: Collecti
             for index in repair.sources
         ]
         checks = [RunningChecksum() for _ in read]
-        sums = syndromes(repair, group.nbytes)
+        sums = syndromes(repair, group.nbytes, on_device_if_any(data for _, data in read))
         collect(repair, sums, read, group.nbytes, checks, last=True, first=True)
         bad = {i for (i, _), check in zip(read, checks, strict=True) if check.value() != group.checksums[i]}
         if not bad:

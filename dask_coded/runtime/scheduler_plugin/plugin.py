@@ -18,6 +18,7 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
+from dask_coded.runtime.device_plugin import DevicePlugin
 from dask_coded.runtime.encoded_group import EncodedArray
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
@@ -28,6 +29,7 @@ from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.scheduler_plugin.vault import Vault
 from dask_coded.runtime.scheduler_plugin.watching import TEND
+from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.tasks import TOPIC, decode
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
@@ -117,6 +119,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         scheduler.handlers["coded_uninstall"] = self.uninstall
         self._adopt(list(scheduler.tasks))
         self._running.add(self)
+        self._asked = give_plugin(scheduler, DevicePlugin())
 
     async def close(self) -> None:
         """Stop watching; called when the scheduler closes."""
@@ -145,7 +148,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         for handler in ("coded_report", "coded_protect", "coded_uninstall"):
             self.scheduler.handlers.pop(handler, None)
         self.scheduler.plugins.pop(self.name, None)
-        self.scheduler.worker_plugins.pop(UnlinkPlugin.name, None)
+        for plugin in (UnlinkPlugin, DevicePlugin):
+            self.scheduler.worker_plugins.pop(plugin.name, None)
         return "OK"
 
     async def report(self) -> dict[str, Any]:

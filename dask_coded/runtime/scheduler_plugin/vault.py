@@ -15,8 +15,6 @@ from time import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from distributed.protocol import pickle
-
 from dask_coded.runtime import byte_tasks as tasks
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.scheduler_plugin import replicas
@@ -25,6 +23,7 @@ from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
 from dask_coded.runtime.scheduler_plugin.watching import Watching
+from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.shelf import KeptEncodedGroup, KeptGroup, Request, Shelf
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
@@ -104,16 +103,8 @@ class Vault:
             self.scheduler.extensions["spans"].observe_tasks([ts], code=(), span_metadata={})
 
     def prepare(self) -> None:
-        """Let all workers, now and later, run tasks anew from other dependencies.
-
-        Nothing waits for it: workers may have to import much, or be frozen.
-        """
-        if UnlinkPlugin.name in self.scheduler.worker_plugins:
-            return
-        plugin = pickle.dumps(UnlinkPlugin())
-        self.scheduler.worker_plugins[UnlinkPlugin.name] = plugin
-        message = {"op": "plugin-add", "plugin": plugin, "name": UnlinkPlugin.name}
-        self._asked = asyncio.ensure_future(self.scheduler.broadcast(msg=message, on_error="ignore"))
+        """Let all workers, now and later, run tasks anew from other dependencies."""
+        self._asked = give_plugin(self.scheduler, UnlinkPlugin()) or self._asked
 
     def tend(self) -> None:
         """Look after the groups; called every `TEND` seconds while there are any."""

@@ -70,7 +70,7 @@ class OnDevice:
         (np.ma.masked_array([1, 2], [True, False]), r"MaskedArray is more than its bytes.*numpy\.asarray"),
         (np.zeros(2, "f4").view(np.recarray), "recarray is more than"),
         ([1, 2], r"builtins\.list"),
-        (OnDevice(), r"OnDevice are on a device.*cupy\.asnumpy"),
+        (OnDevice(), r"must be CuPy arrays.*cupy\.asarray"),
     ],
 )
 def test_refusals_say_what_to_do(block: Any, text: str) -> None:
