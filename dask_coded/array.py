@@ -62,7 +62,9 @@ class OnScheduler:
             return plain_optimize(dsk, keys, **kwargs)
         workers = CodedPlugin.workers_here()
         if not workers:
-            logger.warning("coded computation without the dask_coded scheduler plugin: running plain")
+            # Products were asked for; of encoded arrays the client has the plugin installed.
+            level = logging.WARNING if self.products else logging.DEBUG
+            logger.log(level, "coded computation without the dask_coded scheduler plugin: running plain")
             return plain_optimize(dsk, keys, **kwargs)
         try:
             for encoded in encoded_arrays(dsk):
@@ -139,14 +141,10 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
 
     def __init__(self, **settings: Any) -> None:
         chosen = settings_from_config(settings)
-        preloads = dask.config.get("distributed.client.preload", default=None) or []
-        preloads = [preloads] if isinstance(preloads, str) else list(preloads)
-        if "dask_coded" not in preloads:
-            preloads.append("dask_coded")
         client = current_client()
         if client is not None and not client.asynchronous:
             install(client)
-        super().__init__({"array_optimize": OnScheduler(chosen), "distributed.client.preload": preloads})
+        super().__init__({"array_optimize": OnScheduler(chosen), **_preload()})
 
     def __exit__(self, *exception: Any) -> None:
         """Go back to what was before, but for arrays that were encoded meanwhile."""
@@ -166,7 +164,15 @@ def follow_encoded(encoded: Encoded) -> None:
     for name in list(ENCODED)[:-MOST_ENCODED]:
         del ENCODED[name]
     if dask.config.get("array_optimize", default=None) is None:
-        dask.config.set({"array_optimize": OnScheduler(settings_from_config({}), products=False)})
+        optimizer = OnScheduler(settings_from_config({}), products=False)
+        dask.config.set({"array_optimize": optimizer, **_preload()})
+
+
+def _preload() -> dict[str, list[str]]:
+    """Return the configuration that lets clients to come install the plugin."""
+    preloads = dask.config.get("distributed.client.preload", default=None) or []
+    preloads = [preloads] if isinstance(preloads, str) else list(preloads)
+    return {"distributed.client.preload": [*preloads, *{"dask_coded"}.difference(preloads)]}
 
 
 class Explanation(tuple[str, ...]):

@@ -76,9 +76,13 @@ SHORT_CONNECTS = {"distributed.comm.timeouts.connect": "3s"}
 @pytest.fixture(autouse=True)
 def forget_encoded() -> Iterator[None]:
     """Undo what `dask_coded.encode` does to the configuration of this process."""
-    with dask.config.set({"array_optimize": dask.config.get("array_optimize", default=None)}):
-        yield
+    before = dask.config.get("array_optimize", default=None)
+    preload = dask.config.get("distributed.client.preload")
+    yield
     ENCODED.clear()
+    dask.config.set({"distributed.client.preload": preload})
+    if before is None:
+        dask.config.config.pop("array_optimize", None)
 
 
 @pytest.fixture

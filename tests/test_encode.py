@@ -17,6 +17,8 @@ from persist_helpers import assert_all_freed, holders, kill, settled
 import dask_coded as dc
 from dask_coded import testing
 
+pytestmark = pytest.mark.usefixtures("short_connects")
+
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(80, 12))
 W = RNG.normal(size=(12, 3))
@@ -154,6 +156,26 @@ def test_a_frozen_worker_is_paid_for_once(cluster: Callable[..., Client]) -> Non
     figures = dc.report(client).to_dict()
     assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
     del x
+    assert_all_freed(client)
+
+
+def test_blocks_in_both_directions_share_their_row_scales(cluster: Callable[..., Client]) -> None:
+    client = cluster(5)
+    numbers = X * 10.0 ** RNG.integers(-9, 9, (len(X), 1))
+    x = dc.encode(da.from_array(numbers, chunks=(10, 4)), parity=1).persist()
+    wait(x)
+    settled(client, 6)
+    assert encodes(client) == 6
+    kill(client, holders(client, x)[0])
+    assert np.allclose((x @ W).compute(), numbers @ W, rtol=1e-9, atol=0)
+    assert np.allclose(x.compute(), numbers, rtol=1e-12, atol=0)
+    left = x[:, :4].persist()
+    wait(left)
+    del x
+    assert np.allclose(left.sum(axis=1).compute(), numbers[:, :4].sum(axis=1), rtol=1e-9)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
+    del left
     assert_all_freed(client)
 
 

@@ -205,6 +205,7 @@ def test_bugs_are_logged_and_harm_nothing(
         assert_nothing_left(client)
         client.wait_for_workers(5, timeout=60)
     assert sum("coding is given up" in record.message for record in caplog.records) >= len(BUGS)
+    assert not [record for record in caplog.records if "Error transitioning" in record.message]
 
 
 def errors(client: Client) -> int:

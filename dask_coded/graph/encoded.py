@@ -6,7 +6,7 @@ parity follow from it alone, so every graph that reads the array names the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product as grid
@@ -98,16 +98,26 @@ class Encoded:
 
     def groups(self) -> tuple[EncodedGroup, ...]:
         """Return all groups of blocks."""
-        return tuple(self._group(cut, place) for cut in self.cuts for place in sorted(self.places))
+        return tuple(group for cut in self.cuts for group in self._groups(cut))
 
-    def _group(self, cut: Place, place: Place) -> EncodedGroup:
-        inputs, code, dtype = self.inputs(cut), self.code(cut), np.dtype(self.dtype)
-        blocks = tuple(self.block(row, place) for row in cut)
-        own = dict(zip(code.systematic, blocks, strict=True))
-        pieces = tuple(own.get(t) or inputs.substitute(t, blocks[0]) for t in range(code.n))
-        group = Group(
-            name=f"{self.name}-{self.axis}-{cut[0]}-{place}",
-            code=code,
+    def _groups(self, cut: Place) -> Iterator[EncodedGroup]:
+        """Yield the groups of some block rows: one for each place across the coded axis."""
+        inputs, code = self.inputs(cut), self.code(cut)
+        shared = dict(inputs.tasks)
+        for place in sorted(self.places):
+            blocks = tuple(self.block(row, place) for row in cut)
+            own = dict(zip(code.systematic, blocks, strict=True))
+            pieces = tuple(own.get(t) or inputs.substitute(t, blocks[0]) for t in range(code.n))
+            parity: dict[Hashable, Any] = {
+                pieces[t]: inputs.tasks[pieces[t]] for t in code.parity if pieces[t] in inputs.tasks
+            }
+            yield EncodedGroup(self._group(f"{cut[0]}-{place}", inputs, pieces, blocks), {**shared, **parity})
+
+    def _group(self, name: str, inputs: Inputs, pieces: tuple[Key, ...], blocks: tuple[Key, ...]) -> Group:
+        dtype = np.dtype(self.dtype)
+        return Group(
+            name=f"{self.name}-{name}",
+            code=inputs.code,
             pieces=pieces,
             targets=blocks,
             lanes=(),
@@ -119,7 +129,6 @@ class Encoded:
             scales=inputs.scales,
             label=self.name,
         )
-        return EncodedGroup(group, inputs.tasks)
 
 
 class EncodedLayer(MaterializedLayer):  # type: ignore[misc]

@@ -5,6 +5,7 @@ Knows no Dask, clock or I/O. The scheduler plugin tells what is in memory where.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
@@ -174,15 +175,19 @@ class Shelf:
         self.scattered: set[Hashable] = set()
         #: Blocks of encoded arrays that are not in memory yet, by group.
         self.expected: dict[KeptEncodedGroup, set[Hashable]] = {}
+        #: In how many groups each key is that several may share.
+        self.shared: Counter[Hashable] = Counter()
 
     def put(self, group: KeptGroup) -> None:
         """Keep a new group."""
         self.groups[group.name] = group
+        self.shared.update(group.extras)
         self.group_of.update(dict.fromkeys((*group.pieces, *group.extras, group.encoded), group))
 
     def take(self, group: KeptGroup) -> None:
         """Keep a group no longer."""
-        self.groups.pop(group.name, None)
+        if self.groups.pop(group.name, None) is not None:
+            self.shared -= Counter(group.extras)
         for key in (*group.pieces, *group.extras, group.encoded):
             if self.group_of.get(key) is group:
                 del self.group_of[key]

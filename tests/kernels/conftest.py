@@ -13,11 +13,17 @@ from device_cases import Device
 from dask_coded.kernels.backend import have_numba, numpy_only, prepare
 
 
-@pytest.fixture(autouse=True, scope="session", params=["numpy", "compiled"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run kernel tests with NumPy alone, and where Numba is installed with compiled kernels too."""
+    if "backend" in metafunc.fixturenames:
+        on_device = metafunc.module.__name__.startswith("test_cuda")
+        found = ["numpy"] if on_device or not have_numba() else ["numpy", "compiled"]
+        metafunc.parametrize("backend", found, indirect=True, scope="session")
+
+
+@pytest.fixture(autouse=True, scope="session")
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "compiled":
-        if not have_numba():
-            pytest.skip("compiled kernels: Numba is not installed (pip install dask_coded[compiled])")
         prepare()
         with pytest.MonkeyPatch.context() as patch:
             # So that small blocks are cut in tiles, and not left to NumPy.

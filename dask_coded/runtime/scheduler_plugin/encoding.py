@@ -7,6 +7,7 @@ in memory they have no edges: a block may be rebuilt from parity that was made o
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -137,20 +138,19 @@ class Encoding:
             return
         blocks = self.hands.states(group.blocks)
         hosts = self.spreading.places(group.blocks, len(group.parity))
-        for key, spec in group.tasks.items():
-            if key not in self.scheduler.tasks:
-                self._new_task(spec, (), "", blocks[0])
-        for key in group.tasks:
-            ts = self.scheduler.tasks[key]
-            for dts in self.hands.states(ts.run_spec.dependencies):
-                ts.add_dependency(dts)
-        for j, key in enumerate(group.parity):
-            self._restrict(self.scheduler.tasks[key], hosts[j % len(hosts)])
-        for ts in self.hands.states(group.scales[:1]):
-            self._restrict(ts, min(ws.address for ws in blocks[0].who_has or ()))
-        for j, key in enumerate(group.scales[1:]):
-            spec = tasks.copy_task(key, group.scales[0])
-            self._new_task(spec, self.hands.states(group.scales[:1]), hosts[j % len(hosts)], blocks[0])
+        specs = dict(group.tasks)
+        specs |= {key: tasks.copy_task(key, group.scales[0]) for key in group.scales[1:]}
+        new = [spec for key, spec in specs.items() if key not in self.scheduler.tasks]
+        for spec in new:
+            self._new_task(spec, (), "", blocks[0])
+        for spec in new:
+            for dts in self.hands.states(spec.dependencies):
+                self.scheduler.tasks[spec.key].add_dependency(dts)
+        first = min(ws.address for ws in blocks[0].who_has or ())
+        places = dict(zip(group.parity, itertools.cycle(hosts), strict=False))
+        places |= dict(zip(group.scales, itertools.chain([first], itertools.cycle(hosts)), strict=False))
+        for ts in self.hands.states(places):
+            self._restrict(ts, places[ts.key])
         wanted = (*group.parity, *group.scales)
         self.counters.parity_tasks += len(group.parity)
         self.hands.want(wanted)

@@ -50,12 +50,19 @@ def guarded(hook: Hook) -> Hook:
 
     @functools.wraps(hook)
     def guard(self: CodedPlugin, *args: Any, **kwargs: Any) -> Any:
+        if self._broken and hook.__name__ == "transition":
+            return None
         try:
             return hook(self, *args, **kwargs)
         except Exception:
             logger.exception("dask_coded failed in %s; coding is given up, plain Dask goes on", hook.__name__)
             self.counters.errors += 1
-            self.give_up()
+            if hook.__name__ == "transition":
+                # The scheduler is not through with the task: nothing may be forgotten under its hands.
+                self._broken = True
+                self._later(self.give_up)
+            else:
+                self.give_up()
             return None
 
     return guard  # type: ignore[return-value]
@@ -73,6 +80,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.scheduler: Scheduler | None = None
+        self._broken = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -135,6 +143,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.looks = Looks(self.scheduler)
         self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use, self._is_concerned)
         self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded)
+        self._broken = False
         self._steps: deque[do.Instruction] = deque()
         self._related: dict[str, set[str]] = {}
 

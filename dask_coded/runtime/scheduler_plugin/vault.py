@@ -257,7 +257,7 @@ class Vault:
             if key in self.shelf.scattered and key in self.scheduler.tasks:
                 self.shelf.scattered.discard(key)
                 self.scheduler.tasks[key].run_spec = None
-        ours = (*group.parity, *group.extras, group.encoded)
+        ours = [key for key in (*group.parity, *group.extras, group.encoded) if not self.shelf.shared[key]]
         self.hands.unwant(ours)
         self.hands.sweep(ours)
         self.hands.sign_off()

@@ -1,0 +1,146 @@
+"""Iterations on one matrix with a worker that is slow, frozen or killed: plain Dask beside an encoded matrix.
+
+``gradient``: w <- w - step * X.T @ (X @ w - y), least squares; the product over the rows of
+X has no parity of its own. ``products``: v <- X @ v with a square X, coded throughout.
+The fault begins after a quarter of the iterations. Ratios are those of whole runs to
+the median fault-free run of plain Dask; encoding is timed by itself.
+
+    python benchmarks/iterations.py
+    python benchmarks/iterations.py --cases gradient --faults slow,frozen --unit 0.5 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import count
+from typing import Any
+
+import harness
+import numpy as np
+from distributed import Client, wait
+
+import dask_coded as dc
+from dask_coded import testing
+
+_fresh = count()
+
+
+def gradient(x: Any, v: np.ndarray) -> np.ndarray:
+    return v - 1e-3 * np.asarray(x.T @ (x @ v - 1.0))
+
+
+def products(x: Any, v: np.ndarray) -> np.ndarray:
+    w = np.asarray(x @ v)
+    return w / np.linalg.norm(w)
+
+
+#: name -> a step, and whether the matrix is square
+CASES: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], bool]] = {
+    "gradient": (gradient, False),
+    "products": (products, True),
+}
+
+
+@contextmanager
+def killed(client: Client) -> Iterator[None]:
+    testing.kill(client, harness.addresses(client)[-1])
+    yield
+
+
+FAULTS: dict[str, Callable[[Client], AbstractContextManager[object]]] = {
+    "none": lambda client: nullcontext(),
+    "slow": lambda client: testing.slow(client, harness.addresses(client)[-1], factor=10),
+    "frozen": lambda client: testing.freeze(client, harness.addresses(client)[-1]),
+    "killed": killed,
+}
+
+
+def run(
+    client: Client, case: str, fault: str, coded: bool, options: argparse.Namespace
+) -> tuple[float, float, float]:
+    """Return the seconds of all iterations, those of encoding, and the largest error of the result."""
+    harness.settle(client, options.workers)
+    step, square = CASES[case]
+    blocks = (options.workers - 1) * options.waves
+    width = 16 * blocks if square else 20
+    x, here = harness.spread(client, f"x-{next(_fresh)}", (blocks, 1), (16, width))
+    began = time.perf_counter()
+    if coded:
+        x = dc.encode(x, parity=1).persist()
+        wait(x)
+        while dc.report(client).to_dict()["redundancy"] < 1:
+            time.sleep(0.02)
+    encoding = time.perf_counter() - began
+    v = expected = np.ones(width)
+    with ExitStack() as stack:
+        stack.enter_context(
+            testing.delays(client, testing.Constant(), unit=options.unit, tasks=harness.is_product)
+        )
+        began = time.perf_counter()
+        for number in range(options.steps):
+            if number == options.steps // 4:
+                stack.enter_context(FAULTS[fault](client))
+            v = step(x, v)
+        seconds = time.perf_counter() - began
+    for _ in range(options.steps):
+        expected = step(here, expected)
+    return seconds, encoding, float(abs(v - expected).max() / abs(expected).max())
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", default=",".join(CASES), help=f"some of {','.join(CASES)}")
+    parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {','.join(FAULTS)}")
+    parser.add_argument("--workers", type=int, default=6, help="worker processes of one thread (default: 6)")
+    parser.add_argument("--waves", type=int, default=1, help="blocks of a worker (default: 1)")
+    parser.add_argument("--steps", type=int, default=20, help="iterations of a run (default: 20)")
+    parser.add_argument("--unit", type=float, default=0.3, help="seconds of a block product (default: 0.3)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each kind (default: 3)")
+    options = parser.parse_args(argv)
+    for name, known in (("cases", CASES), ("faults", FAULTS)):
+        wanted = getattr(options, name).split(",")
+        if unknown := [one for one in wanted if one not in known]:
+            parser.error(f"--{name}: unknown {', '.join(unknown)}; choose from {', '.join(known)}")
+        setattr(options, name, wanted)
+    if options.workers < 4 or min(options.waves, options.steps, options.rounds) < 1 or not options.unit >= 0:
+        parser.error(
+            "--workers must be at least 4, --waves, --steps and --rounds at least 1, --unit at least 0"
+        )
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    with harness.cluster(options.workers) as client:
+        dc.install(client)
+        for case in options.cases:
+            samples: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+            for _ in range(options.rounds):
+                for fault in dict.fromkeys(["none", *options.faults]):
+                    for name in ("plain", "encoded"):
+                        # Plain Dask waits minutes for a frozen worker.
+                        if (name, fault) != ("plain", "frozen"):
+                            found = run(client, case, fault, name == "encoded", options)
+                            samples.setdefault((fault, name), []).append(found)
+            base = float(np.median([seconds for seconds, _, _ in samples["none", "plain"]]))
+            encoding = np.median([seconds for _, seconds, _ in samples["none", "encoded"]])
+            print(f"{case}: {options.steps} plain iterations take {base:.2f} s, encoding {encoding:.2f} s")
+            for (fault, name), runs in samples.items():
+                ratios = [seconds / base for seconds, _, _ in runs]
+                error = max(error for _, _, error in runs)
+                print(
+                    f"  {fault:8}{name:9} median {np.median(ratios):5.2f}   worst {max(ratios):5.2f}   "
+                    f"error {error:.0e}",
+                    flush=True,
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
