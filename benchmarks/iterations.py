@@ -38,6 +38,11 @@ def products(x: Any, v: np.ndarray) -> np.ndarray:
     return w / np.linalg.norm(w)
 
 
+def is_product(name: str) -> bool:
+    """Tell the block products by the names that they have after fusion, in either graph."""
+    return name == "chunk_sum" or name.startswith(("matmul", "piece-matmul", "parity-matmul"))
+
+
 #: name -> a step, and whether the matrix is square
 CASES: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], bool]] = {
     "gradient": (gradient, False),
@@ -47,22 +52,22 @@ CASES: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], bool]] = {
 
 @contextmanager
 def killed(client: Client) -> Iterator[None]:
-    testing.kill(client, harness.addresses(client)[-1])
+    testing.kill(client, harness.addresses(client)[0])
     yield
 
 
 FAULTS: dict[str, Callable[[Client], AbstractContextManager[object]]] = {
     "none": lambda client: nullcontext(),
-    "slow": lambda client: testing.slow(client, harness.addresses(client)[-1], factor=10),
-    "frozen": lambda client: testing.freeze(client, harness.addresses(client)[-1]),
+    "slow": lambda client: testing.slow(client, harness.addresses(client)[0], factor=10),
+    "frozen": lambda client: testing.freeze(client, harness.addresses(client)[0]),
     "killed": killed,
 }
 
 
 def run(
     client: Client, case: str, fault: str, coded: bool, options: argparse.Namespace
-) -> tuple[float, float, float]:
-    """Return the seconds of all iterations, those of encoding, and the largest error of the result."""
+) -> tuple[float, float, float, int]:
+    """Return seconds of all iterations, seconds of encoding, the largest error, and products computed."""
     harness.settle(client, options.workers)
     step, square = CASES[case]
     blocks = (options.workers - 1) * options.waves
@@ -75,20 +80,19 @@ def run(
         while dc.report(client).to_dict()["redundancy"] < 1:
             time.sleep(0.02)
     encoding = time.perf_counter() - began
-    v = expected = np.ones(width)
-    with ExitStack() as stack:
-        stack.enter_context(
-            testing.delays(client, testing.Constant(), unit=options.unit, tasks=harness.is_product)
-        )
-        began = time.perf_counter()
-        for number in range(options.steps):
-            if number == options.steps // 4:
-                stack.enter_context(FAULTS[fault](client))
-            v = step(x, v)
-        seconds = time.perf_counter() - began
+    v = expected = np.ones((width, 1))
+    with testing.delays(client, testing.Constant(), unit=options.unit, tasks=is_product) as delays:
+        with ExitStack() as stack:
+            began = time.perf_counter()
+            for number in range(options.steps):
+                if number == options.steps // 4:
+                    stack.enter_context(FAULTS[fault](client))
+                v = step(x, v)
+            seconds = time.perf_counter() - began
+        products_run = len(delays.drawn())
     for _ in range(options.steps):
         expected = step(here, expected)
-    return seconds, encoding, float(abs(v - expected).max() / abs(expected).max())
+    return seconds, encoding, float(abs(v - expected).max() / abs(expected).max()), products_run
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -97,10 +101,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cases", default=",".join(CASES), help=f"some of {','.join(CASES)}")
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {','.join(FAULTS)}")
-    parser.add_argument("--workers", type=int, default=6, help="worker processes of one thread (default: 6)")
+    parser.add_argument("--workers", type=int, default=5, help="worker processes of one thread (default: 5)")
     parser.add_argument("--waves", type=int, default=1, help="blocks of a worker (default: 1)")
     parser.add_argument("--steps", type=int, default=20, help="iterations of a run (default: 20)")
-    parser.add_argument("--unit", type=float, default=0.3, help="seconds of a block product (default: 0.3)")
+    parser.add_argument("--unit", type=float, default=0.5, help="seconds of a block product (default: 0.5)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind (default: 3)")
     options = parser.parse_args(argv)
     for name, known in (("cases", CASES), ("faults", FAULTS)):
@@ -120,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     with harness.cluster(options.workers) as client:
         dc.install(client)
         for case in options.cases:
-            samples: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+            samples: dict[tuple[str, str], list[tuple[float, float, float, int]]] = {}
             for _ in range(options.rounds):
                 for fault in dict.fromkeys(["none", *options.faults]):
                     for name in ("plain", "encoded"):
@@ -128,15 +132,15 @@ def main(argv: list[str] | None = None) -> int:
                         if (name, fault) != ("plain", "frozen"):
                             found = run(client, case, fault, name == "encoded", options)
                             samples.setdefault((fault, name), []).append(found)
-            base = float(np.median([seconds for seconds, _, _ in samples["none", "plain"]]))
-            encoding = np.median([seconds for _, seconds, _ in samples["none", "encoded"]])
+            base = float(np.median([seconds for seconds, _, _, _ in samples["none", "plain"]]))
+            encoding = np.median([seconds for _, seconds, _, _ in samples["none", "encoded"]])
             print(f"{case}: {options.steps} plain iterations take {base:.2f} s, encoding {encoding:.2f} s")
             for (fault, name), runs in samples.items():
-                ratios = [seconds / base for seconds, _, _ in runs]
-                error = max(error for _, _, error in runs)
+                ratios = [seconds / base for seconds, _, _, _ in runs]
+                error = max(error for _, _, error, _ in runs)
                 print(
                     f"  {fault:8}{name:9} median {np.median(ratios):5.2f}   worst {max(ratios):5.2f}   "
-                    f"error {error:.0e}",
+                    f"error {error:.0e}   block products {np.mean([run[3] for run in runs]):.0f}",
                     flush=True,
                 )
     return 0
