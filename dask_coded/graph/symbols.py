@@ -161,7 +161,7 @@ def _unit(dtype: np.dtype[Any]) -> float:
 
 def result_dtype(func: Callable[..., Any], *operands: Any) -> np.dtype[Any]:
     """Return the dtype that a function of one-element arrays yields."""
-    ones = [np.ones((1,) * x.ndim, x.dtype) if isinstance(x, Symbol) else x for x in operands]
+    ones = [np.ones((1,) * x.ndim, x.dtype) if isinstance(x, Symbol | np.ndarray) else x for x in operands]
     with np.errstate(all="ignore"):
         return np.asarray(func(*ones)).dtype
 
