@@ -71,7 +71,7 @@ class Encoding:
                 self._warn(request)
             return
         machines = self.spreading.machines()
-        while len(self.awaited) < max(1, workers // (size + request.parity)):
+        while len(self.awaited) < self._at_once(size + request.parity):
             blocks = next_group(request.held, machines, size, last)
             if not blocks:
                 return
@@ -79,6 +79,10 @@ class Encoding:
                 request.leave(key)
                 del self.shelf.request_of[key]
             self._encode(request, tuple(blocks))
+
+    def _at_once(self, pieces: int) -> int:
+        """Return how many groups may be encoded at one time: each has workers of its own."""
+        return max(1, len(self.scheduler.running) // pieces)
 
     def _warn(self, request: Request) -> None:
         if request.arrived and request.name not in self._warned:
@@ -131,11 +135,12 @@ class Encoding:
         self.counters.groups += 1
 
     def arrived(self, group: KeptEncodedGroup) -> None:
-        """Begin to encode if all blocks are in memory."""
-        if self.shelf.expected.get(group) or self.shelf.groups.get(group.name) is not group:
+        """Begin to encode if all blocks are in memory, and few groups are encoded now."""
+        if self.shelf.expected.get(group, group) or self.shelf.groups.get(group.name) is not group:
             return
-        if self.shelf.expected.pop(group, None) is None:
+        if len(self.awaited) >= self._at_once(len(group.pieces)):
             return
+        del self.shelf.expected[group]
         blocks = self.hands.states(group.blocks)
         hosts = self.spreading.places(group.blocks, len(group.parity))
         specs = dict(group.tasks)
@@ -151,6 +156,8 @@ class Encoding:
         places |= dict(zip(group.scales, itertools.chain([first], itertools.cycle(hosts)), strict=False))
         for ts in self.hands.states(places):
             self._restrict(ts, places[ts.key])
+        missing = {ts.key for ts in self.hands.states(group.parity) if ts.state != "memory"}
+        self.awaited.update({group.name: missing} if missing else {})
         wanted = (*group.parity, *group.scales)
         self.counters.parity_tasks += len(group.parity)
         self.hands.want(wanted)
@@ -174,11 +181,9 @@ class Encoding:
         ts = self.scheduler.tasks.get(key)
         if ts is None or ts.state != "memory" or self.shelf.group_of.get(key) is not group:
             return
-        if isinstance(group, KeptEncodedGroup):
-            self.drop_copies(group.blocks, {ws.address for ws in ts.who_has or ()})
-            return
-        replace_dependencies(ts, tasks.finished_task(key), ())
-        self.hands.sweep([group.encoded])
+        if not isinstance(group, KeptEncodedGroup):
+            replace_dependencies(ts, tasks.finished_task(key), ())
+            self.hands.sweep([group.encoded])
         self.drop_copies(group.blocks, {group.host, *(ws.address for ws in ts.who_has or ())})
         awaited = self.awaited.get(group.name, set())
         awaited.discard(key)
@@ -190,6 +195,8 @@ class Encoding:
         if self.awaited.pop(group.name, None) is not None:
             for request in self.shelf.requests():
                 self.later(functools.partial(self.gather, request))
+            for kept in list(self.shelf.expected):
+                self.later(functools.partial(self.arrived, kept))
 
     def parity_lost(self, group: KeptGroup, ts: TaskState) -> None:
         """Let a released parity piece be made again."""

@@ -113,6 +113,8 @@ class Vault:
         self.watching(now)
         for request in list(self.shelf.requests()):
             self.encoding.gather(request)  # there may be more workers now
+        for kept in list(self.shelf.expected):
+            self.encoding.arrived(kept)
         self.spreading(self.shelf.groups.values(), now)
 
     def _regroup(self) -> None:
