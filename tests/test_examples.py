@@ -22,6 +22,7 @@ def run_example(*arguments: object, cwd: Path, example: Path = EXAMPLE) -> subpr
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
 
 
+@pytest.mark.slow  # README's first command, which .ci/run runs as written, is this example
 @pytest.mark.cluster
 def test_runs_on_the_photographs(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the example needs the extra `examples`")
