@@ -23,7 +23,6 @@ from sklearn.datasets import load_digits
 import dask_coded as dc
 from dask_coded import testing
 
-WORKERS = 5
 RIDGE = 1e-2
 
 
@@ -79,16 +78,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fault", choices=["none", "slow", "frozen", "killed"], default="slow")
     parser.add_argument("--steps", type=int, default=20, help="iterations (default: 20)")
     parser.add_argument("--seconds", type=float, default=0.1, help="each block product takes (default: 0.1)")
+    parser.add_argument("--blocks", type=int, default=5, help="of the matrix; one worker more (default: 5)")
     options = parser.parse_args(argv)
-    if options.steps < 1 or options.seconds < 0:
-        parser.error(f"--steps {options.steps} --seconds {options.seconds}: give at least 1 and 0")
+    if options.steps < 1 or options.seconds < 0 or options.blocks < 2:
+        parser.error("--steps must be at least 1, --seconds at least 0, --blocks at least 2")
     images, digits = load_digits(return_X_y=True)
     y = (digits < 5).astype(float)
-    X = da.from_array(images / 16, chunks=(-(-len(images) // WORKERS), -1))
+    X = da.from_array(images / 16, chunks=(-(-len(images) // options.blocks), -1))
     weights = []
     for name in ("plain", "encoded"):
         settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-        with LocalCluster(n_workers=WORKERS + 1, **settings) as local, Client(local) as client:
+        with LocalCluster(n_workers=options.blocks + 1, **settings) as local, Client(local) as client:
             matrix = (X if name == "plain" else dc.encode(X, axis=0, parity=1)).persist()
             wait(matrix)
             # Plain Dask waits for a frozen worker until it is declared dead after minutes: not here.

@@ -124,7 +124,7 @@ def test_bad_argument_is_refused_with_a_reason(
 @pytest.mark.cluster
 def test_classifier_is_trained_while_a_worker_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the example needs the extra `examples`")
-    arguments = ("--fault", "killed", "--steps", 2, "--seconds", 0.02)
+    arguments = ("--fault", "killed", "--steps", 2, "--seconds", 0.02, "--blocks", 2)
     done = run_example(*arguments, cwd=tmp_path, example=EXAMPLE.with_name("logistic_regression.py"))
     assert done.returncode == 0, done.stderr
     difference = float(done.stdout.split()[-1])
