@@ -27,7 +27,7 @@ from dask_coded.graph import registry
 from dask_coded.graph.names import name_part
 from dask_coded.kernels import codable
 
-__all__ = ["Blocks", "Chunks", "CodedAxis", "Operand", "Product", "Refusal", "blocks_of", "find"]
+__all__ = ["Blocks", "Chunks", "CodedAxis", "Operand", "Product", "Refusal", "blocks_of", "consumers", "find"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -164,7 +164,7 @@ def find(dsk: HighLevelGraph, keys: Iterable[Any]) -> tuple[list[Product], list[
     if not names:
         return [], []
     keys = list(keys)
-    view = _View(dsk, _consumers(dsk), _wanted(dsk, keys), frozenset(map(name_part, keys)))
+    view = _View(dsk, consumers(dsk), _wanted(dsk, keys), frozenset(map(name_part, keys)))
     found = {name: _product(view, name) for name in names}
     refusals = [Refusal(name, reason) for name, reason in found.items() if isinstance(reason, str)]
     return [product for product in found.values() if isinstance(product, Product)], refusals
@@ -190,12 +190,13 @@ def _wanted(dsk: HighLevelGraph, keys: Iterable[Any]) -> dict[str, list[tuple[An
     return wanted
 
 
-def _consumers(dsk: HighLevelGraph) -> dict[str, list[str]]:
-    consumers: dict[str, list[str]] = {name: [] for name in dsk.layers}
+def consumers(dsk: HighLevelGraph) -> dict[str, list[str]]:
+    """Return the layers that read each layer."""
+    found: dict[str, list[str]] = {name: [] for name in dsk.layers}
     for name, sources in dsk.dependencies.items():
         for source in sources:
-            consumers.setdefault(source, []).append(name)
-    return consumers
+            found.setdefault(source, []).append(name)
+    return found
 
 
 def _product(view: _View, name: str) -> Product | str:

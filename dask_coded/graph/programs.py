@@ -22,7 +22,7 @@ from dask.utils import key_split
 
 from dask_coded.graph.doors import EVERYWHERE, Door, Key
 from dask_coded.graph.encoded import Encoded, EncodedLayer
-from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of
+from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of, consumers
 from dask_coded.graph.groups import Part
 from dask_coded.graph.lanes import Lane
 from dask_coded.graph.names import is_block, layer_name, name_part
@@ -113,12 +113,13 @@ def find_programs(
         return [], []
     keys = list(keys)
     culled = _culled(dsk, keys)
+    readers = consumers(culled)
     requested = frozenset(map(name_part, keys))
     programs: list[Program] = []
     refusals: list[Refusal] = []
     for encoded in sources.values():
         if encoded.name in culled.layers:
-            _follow(dsk, culled, encoded, requested, programs, refusals)
+            _follow(dsk, culled, readers, encoded, requested, programs, refusals)
     return programs, refusals
 
 
@@ -133,15 +134,12 @@ def _culled(dsk: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
 def _follow(
     dsk: HighLevelGraph,
     culled: HighLevelGraph,
+    readers: Mapping[str, list[str]],
     encoded: Encoded,
     requested: frozenset[str],
     programs: list[Program],
     refusals: list[Refusal],
 ) -> None:
-    readers: dict[str, set[str]] = {name: set() for name in culled.layers}
-    for name, sources in culled.dependencies.items():
-        for source in sources:
-            readers[source].add(name)
     walk = Walk(dsk, culled, encoded)
     taken = {name for program in programs for name in program.layers}
     inside: dict[str, set[str]] = {encoded.name: set()}

@@ -12,6 +12,7 @@ import numpy as np
 from dask._task_spec import DataNode, GraphNode, Task, convert_legacy_graph
 from dask.base import tokenize
 from dask.blockwise import Blockwise
+from dask.core import toposort
 from dask.highlevelgraph import HighLevelGraph
 
 from dask_coded.graph.encoded import Encoded
@@ -81,7 +82,8 @@ class Walk:
         keys = {key for source in sources for key in self.culled.layers[source].get_output_keys()}
         tasks = convert_legacy_graph(dict(layer), all_keys=keys | set(layer))
         found: dict[Hashable, Seen] = {}
-        for key in _inputs_first(tasks):
+        within = {key: task.dependencies & tasks.keys() for key, task in tasks.items()}
+        for key in toposort(tasks, within):
             self._take(layer, key, tasks, found)
         if any(is_block(key, name) and key not in found for key in tasks):
             raise Barrier("some of its blocks are not made of the encoded array")
@@ -158,20 +160,6 @@ def _constant(tasks: Mapping[Any, GraphNode], key: Any) -> GraphNode | None:
     if isinstance(node, Task) and not node.dependencies and np.full_like in (node.func, *node.args):
         return node
     return None
-
-
-def _inputs_first(tasks: Mapping[Any, GraphNode]) -> Iterator[Any]:
-    done: set[Any] = set()
-    for root in tasks:
-        work = [(root, False)]
-        while work:
-            key, ready = work.pop()
-            if ready:
-                yield key
-            elif key not in done:
-                done.add(key)
-                work.append((key, True))
-                work.extend((dep, False) for dep in tasks[key].dependencies if dep in tasks)
 
 
 def _functions(value: Any) -> Iterator[Any]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 from dask.core import flatten
-from graph_helpers import decoded, error, pieces, value
+from graph_helpers import decoded, error, groups, pieces, value
 
 from dask_coded.encode import encode
 from dask_coded.errors import DecodeRefused
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.settings import Settings
-from dask_coded.runtime.quorum import Quorum
 
-__all__ = ["check", "encode", "groups_of", "programs", "rewritten"]
+__all__ = ["check", "encode", "programs", "rewritten"]
 
 
 def programs(x):
@@ -27,10 +26,6 @@ def rewritten(x):
     return optimize(x.__dask_graph__(), x.__dask_keys__())
 
 
-def groups_of(graph):
-    return list({task.group.name: task.group for task in graph.values() if isinstance(task, Quorum)}.values())
-
-
 def check(x, bound=50.0):
     """Compare with plain Dask: the same bits if nothing is lost, within `bound` roundoffs if a lane is.
 
@@ -39,7 +34,7 @@ def check(x, bound=50.0):
     graph = rewritten(x)
     expected = np.asarray(x.compute(scheduler="sync"))
     assert np.array_equal(value(x, graph), expected, equal_nan=expected.dtype.kind in "fc")
-    found = groups_of(graph)
+    found = groups(graph)
     for group in found:
         values = pieces(graph, group)
         for index in range(len(group.targets)):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
-from encoded_helpers import check, encode, groups_of, matrix, programs, rewritten
+from encoded_helpers import check, encode, matrix, programs, rewritten
+from graph_helpers import groups
 
 from dask_coded.encode import linear
 from dask_coded.graph.inputs import Inputs
@@ -162,7 +163,7 @@ def test_encoding_is_named_alike_in_every_graph():
     names = []
     for y in (x @ W, x @ (W + 1), (3 * x).sum(axis=1)):
         graph = rewritten(y)
-        names.append({key for group in groups_of(graph) for key in group.inputs})
+        names.append({key for group in groups(graph) for key in group.inputs})
     assert names[0] and names[0] == names[1] == names[2]
     kept = {key for group in x.dask.layers[x.name].encoded.groups() for key in group.tasks}
     assert names[0] <= kept
