@@ -43,7 +43,7 @@ class GroupAdded(Event):
 class KeyFinished(Event):
     """A task's result is in memory.
 
-    `seconds` is what it took to compute; `decoded` tells that a target came
+    `seconds` is what it took `worker` to compute; `decoded` tells that a target came
     from other pieces, not from its own.
     """
 
@@ -51,6 +51,7 @@ class KeyFinished(Event):
     seconds: float = 0.0
     nbytes: int = 0
     decoded: bool = False
+    worker: str = ""
 
 
 @dataclass(frozen=True)

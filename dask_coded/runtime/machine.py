@@ -42,6 +42,7 @@ from dask_coded.runtime.policy import (
     rescue,
     workers_to_spare,
 )
+from dask_coded.runtime.probation import Probation
 from dask_coded.runtime.snapshot import Counters
 
 __all__ = ["Machine"]
@@ -56,6 +57,8 @@ LEAST_PATIENCE = 1.0
 WORTH_A_LANE = 0.9
 #: Tasks that a held worker still runs are suspect after this many seconds.
 LEAST_SUSPICION = 0.5
+#: Seconds after the last group closed in which the next iteration may begin.
+BETWEEN_GROUPS = 1.0
 
 
 class Machine:
@@ -66,6 +69,8 @@ class Machine:
         self.counters = Counters()
         self.cohorts = Cohorts()
         self.held: dict[str, bool] = {}
+        self.probation = Probation()
+        self._last_open = 0.0
         self.look = ev.Ticked(0.0)
         self.reruns: dict[Hashable, int] = {}
         #: Own pieces that a decode came before, and when; they may outlive their group.
@@ -124,6 +129,7 @@ class Machine:
                 return self._ticked(event)
             case ev.WorkerLeft():
                 self.held.pop(event.worker, None)
+                self.probation.left(event.worker)
                 return []
         raise TypeError(f"not an event: {event!r}")
 
@@ -161,6 +167,7 @@ class Machine:
         self.counters.seconds_saved += now - self.overtaken.pop(key, now)
         cohort = self._cohort_of.get(key)
         if cohort is not None:
+            self.probation.finished(event.worker, event.seconds, self.cohorts.typical(cohort))
             self.cohorts.finished(cohort, event.seconds)
         found: list[do.Instruction] = []
         spent = False
@@ -301,8 +308,11 @@ class Machine:
     def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
         found: list[do.Instruction] = []
         self.look = event
+        if any(book.open for book in self.books.values()):
+            self._last_open = event.now
         for worker in event.recovered:
-            if self.held.pop(worker, None) is not None:
+            if worker in self.held and self._may_free(worker, event):
+                del self.held[worker]
                 found.append(do.FreeWorker(worker))
         for worker in event.silent:
             if not self.held.get(worker) and self._may_hold(worker, event):
@@ -312,7 +322,7 @@ class Machine:
         for worker in event.occupied:
             reason = "every thread runs a task that was dropped"
             again = [do.HoldWorker(worker, False, reason)] if worker in self.held else []
-            found += again or self._hold(worker, event, reason) or []
+            found += again or self._hold(worker, event, reason, slow=False) or []
         awaited = {key: look for key, look in event.running.items() if not look.overtaken}
         late = self.cohorts.late(awaited, self.lateness)
         found += self._hold_late_workers(event, late)
@@ -323,9 +333,16 @@ class Machine:
         return found
 
     def _may_hold(self, worker: str, event: ev.Ticked) -> bool:
-        accepting = set(event.threads) | self.held.keys()
-        others = self.held.keys() - {worker}
-        return len(others) < workers_to_spare(len(accepting))
+        return len(self.held.keys() - {worker}) < self._spare_workers(event)
+
+    def _may_free(self, worker: str, event: ev.Ticked) -> bool:
+        """Tell whether a worker may have work again; a slow one not before others are needed."""
+        if self.held[worker] or event.now - self._last_open > BETWEEN_GROUPS:
+            return True
+        return self.probation.is_over(worker, event.now) or len(self.held) >= self._spare_workers(event)
+
+    def _spare_workers(self, event: ev.Ticked) -> int:
+        return workers_to_spare(len(event.threads.keys() | self.held.keys()))
 
     def _hold_overtaken(self, lane: Iterable[Hashable]) -> list[do.Instruction]:
         """Hold back workers that a decode leaves with nothing but what it overtakes.
@@ -341,13 +358,19 @@ class Machine:
                 found += self._hold(worker, self.look, "every thread runs an overtaken task") or []
         return found
 
-    def _hold(self, worker: str, event: ev.Ticked, reason: str) -> list[do.Instruction] | None:
+    def _hold(
+        self, worker: str, event: ev.Ticked, reason: str, slow: bool = True
+    ) -> list[do.Instruction] | None:
         """Return the instructions that hold a worker back, None if too many are."""
         if worker in self.held:
             return []
         if not self._may_hold(worker, event):
             return None
         self.held[worker] = False
+        if slow:
+            late = (look for look in event.running.values() if look.worker == worker)
+            seconds = max((self.cohorts.typical(look.cohort) for look in late), default=0.0)
+            self.probation.late(worker, seconds, event.now)
         self.counters.workers_held += 1
         return [do.HoldWorker(worker, False, reason)]
 

@@ -255,6 +255,50 @@ def test_silent_worker_is_held_and_freed(driver):
     assert driver.tick(recovered=["w1"]) == [do.FreeWorker("w1")]
 
 
+def late_once(driver, number, worker="w3"):
+    """One iteration in which a worker is late and held until it has delivered."""
+    group = make_group(codes.parity(4, 2), name=f"g{number}")
+    add(driver, group, done=(0, 1, 2))
+    held = driver.tick(running=[(group.pieces[3], worker, 2.1)])
+    assert held[0] == do.HoldWorker(worker, False, "every thread runs a late task")
+    driver.tick(10.0, running=[(group.pieces[3], worker, 12.1)])
+    driver.tell(ev.KeyFinished, group.pieces[3], 12.1, worker=worker)
+    driver.tell(ev.KeyFinished, group.targets[3], 0.0, worker=worker)
+
+
+def test_worker_that_is_late_twice_in_a_row_is_held_for_longer(driver):
+    add(driver, make_group(codes.parity(4, 2), name="next iterations"))
+    late_once(driver, 0)
+    assert driver.tick(recovered=["w3"]) == [do.FreeWorker("w3")]
+    late_once(driver, 1)
+    assert driver.tick(recovered=["w3"]) == []
+    assert driver.tick(19.0, recovered=["w3"]) == []
+    assert driver.tick(3.0, recovered=["w3"]) == [do.FreeWorker("w3")]
+
+
+def test_worker_that_was_on_time_between_is_not(driver):
+    add(driver, make_group(codes.parity(4, 2), name="next iterations"))
+    late_once(driver, 0)
+    driver.tick(recovered=["w3"])
+    group = make_group(codes.parity(4, 2), name="on time")
+    add(driver, group)
+    driver.tell(ev.KeyFinished, group.pieces[0], 1.0, worker="w3")
+    late_once(driver, 1)
+    assert driver.tick(recovered=["w3"]) == [do.FreeWorker("w3")]
+
+
+@pytest.mark.parametrize("silent", [["w0", "w1", "w2"], []])
+def test_slow_worker_is_freed_when_others_are_missing_or_nothing_is_coded(driver, silent):
+    if silent:
+        add(driver, make_group(codes.parity(4, 2), name="next iterations"))
+    late_once(driver, 0)
+    driver.tick(recovered=["w3"])
+    late_once(driver, 1)
+    assert driver.tick(0.5, recovered=["w3"]) == []
+    driver.tick(0.1, silent=silent)
+    assert driver.tick(0.6, recovered=["w3"]) == [do.FreeWorker("w3")]
+
+
 def test_never_more_than_half_of_the_workers_are_held(driver):
     add(driver, make_group(codes.parity(4, 1)))
     steps = driver.tick(silent=list(WORKERS))

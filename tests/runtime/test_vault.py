@@ -26,11 +26,12 @@ def make(number: int) -> np.ndarray:
     return np.full(1000, number)
 
 
-async def until(done: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(done: Callable[[], Any], seconds: float = 10.0) -> Any:
     deadline = time() + seconds
-    while not done():
+    while not (found := done()):
         assert time() < deadline
         await asyncio.sleep(0.01)
+    return found
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
@@ -61,3 +62,32 @@ async def test_block_that_no_worker_was_left_for_runs_on_one_that_comes(c, s, *w
         found = await asyncio.wait_for(c.gather(blocks), 10)
         assert all((block == number).all() for number, block in enumerate(found))
         assert not vault.restricted and not any(ts.worker_restrictions for ts in states)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
+async def test_blocks_of_a_worker_without_work_are_lent_to_another(c, s, *workers):
+    """Wherever its blocks are read would be left to chance; here they are where least else is."""
+    await c.register_plugin(CodedPlugin())
+    plugin = s.plugins[CodedPlugin.name]
+    go.set()
+    blocks = [c.submit(make, number, workers=[workers[number].address]) for number in range(3)]
+    await c.gather(blocks)
+    await c.scheduler.coded_protect(keys=[block.key for block in blocks], parity=1, group=3)
+    (group,) = await until(lambda: list(plugin.vault.shelf.groups.values()))
+    parity = await until(lambda: s.tasks[group.parity[0]].who_has)
+    assert {ws.address for ws in parity} == {workers[3].address}
+    ts, held = s.tasks[blocks[0].key], workers[0].address
+
+    plugin.hands.hold_worker(held, False, "for the test")
+    await until(lambda: len(ts.who_has) == 2)
+    assert {ws.address for ws in ts.who_has} == {held, workers[3].address}
+    s.extensions["amm"].run_once()
+    plugin.vault.tend()
+    assert not plugin.vault.spreading.moves and set(plugin.vault.spreading.lent) == {ts.key}
+    await asyncio.sleep(0.1)
+    assert len(ts.who_has) == 2
+
+    plugin.hands.free_worker(held)
+    await until(lambda: len(ts.who_has) == 1)
+    assert {ws.address for ws in ts.who_has} == {held}
+    assert not plugin.vault.spreading.lent

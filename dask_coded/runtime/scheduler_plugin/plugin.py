@@ -324,7 +324,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def _on_finished(self, key: Hashable, now: float, details: dict[str, Any]) -> None:
         assert self.scheduler is not None
         ts = self.scheduler.tasks[key]
-        self.looks.on_delivered(key, details.get("worker"), now)
+        worker = details.get("worker") or ""
+        self.looks.on_delivered(key, worker or None, now)
         seconds = sum(
             part["stop"] - part["start"]
             for part in details.get("startstops", ())
@@ -334,7 +335,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.machine.cohorts.finished(ts.group.name, seconds)
             return
         decoded = getattr(ts.run_spec, "func", None) is decode
-        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded))
+        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker))
 
     def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:
         assert self.scheduler is not None

@@ -2,12 +2,14 @@
 
 A rebuild may have had no worker of its own to go to, retirement and rebalancing look
 at sizes only. A piece is copied first and dropped from its old worker afterwards.
+Blocks on a worker that gets no work for a while are copied too, to be read from there
+until it does: wherever else they are read would otherwise be left to chance.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
@@ -46,11 +48,15 @@ def holders(scheduler: Scheduler, keys: Iterable[Hashable]) -> list[WorkerState]
 
 @dataclass(frozen=True)
 class Move:
-    """A piece on its way from one worker to another."""
+    """A piece on its way from one worker to another.
+
+    A `lent` one stays at its source too, and goes there again one day.
+    """
 
     source: str
     target: str
     since: float
+    lent: bool = False
 
 
 class Spreading:
@@ -59,6 +65,8 @@ class Spreading:
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.moves: dict[Hashable, Move] = {}
+        #: Copies of blocks whose own worker gets no work.
+        self.lent: dict[Hashable, Move] = {}
         #: Parity pieces that each worker was given.
         self.given: Counter[str] = Counter()
         self._next = 0
@@ -103,9 +111,13 @@ class Spreading:
 
     # ------------------------------------------------------------------ moving
 
-    def __call__(self, groups: Iterable[KeptGroup], now: float) -> None:
-        """End moves that are done, begin those that are needed in some of the groups, by turns."""
+    def __call__(self, groups: Iterable[KeptGroup], held: Collection[str], now: float) -> None:
+        """End moves that are done, begin those that are needed in some of the groups, by turns.
+
+        Workers in `held` get no work for a while, but others can read from them.
+        """
         self._end(now)
+        self._take_back(held)
         incoming = Counter(move.target for move in self.moves.values())
         every = list(groups)
         first = self._next if self._next < len(every) else 0
@@ -114,17 +126,44 @@ class Spreading:
             if len(self.moves) >= MOVES:
                 return
             self._begin(group, incoming, now)
+            if held:
+                self._lend(group, held, now)
 
     def _end(self, now: float) -> None:
         for key, move in list(self.moves.items()):
             ts = self.scheduler.tasks.get(key)
             held = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
             if {move.source, move.target} <= held:
-                if not remove_replica(self.scheduler, ts, move.source):
+                if move.lent:
+                    self.lent[key] = move
+                elif not remove_replica(self.scheduler, ts, move.source):
                     continue
             elif now - move.since < PATIENCE and move.source in held:
                 continue
             del self.moves[key]
+
+    def _take_back(self, held: Collection[str]) -> None:
+        """Drop copies of blocks whose own worker gets work again."""
+        for key, move in list(self.lent.items()):
+            ts = self.scheduler.tasks.get(key)
+            where = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
+            if not {move.source, move.target} <= where:
+                del self.lent[key]
+            elif move.source not in held and remove_replica(self.scheduler, ts, move.target):
+                del self.lent[key]
+
+    def _lend(self, group: KeptGroup, held: Collection[str], now: float) -> None:
+        """Copy the blocks that only held workers have to where least of their group is."""
+        able = self.scheduler.running
+        blocks = Counter(ws.address for ws in holders(self.scheduler, group.blocks))
+        for key in group.blocks:
+            where = {ws.address for ws in holders(self.scheduler, [key])}
+            if not able or len(self.moves) >= MOVES:
+                return
+            if where and where <= set(held) and key not in self.moves:
+                target = min(able, key=lambda ws: (blocks[ws.address], ws.nbytes, ws.address)).address
+                blocks[target] += 1
+                self._move(key, min(where), target, now, lent=True)
 
     def _begin(self, group: KeptGroup, incoming: Counter[str], now: float) -> None:
         """Begin the moves that a group needs, as far as possible."""
@@ -154,11 +193,13 @@ class Spreading:
 
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
-        if key in self.moves:
+        if key in self.moves and not self.moves[key].lent:
             return {self.moves[key].target}
+        if key in self.lent or key in self.moves:
+            return {(self.lent.get(key) or self.moves[key]).source}
         return {ws.address for ws in holders(self.scheduler, [key])}
 
-    def _move(self, key: Hashable, source: str, target: str, now: float) -> None:
-        self.moves[key] = Move(source, target, now)
+    def _move(self, key: Hashable, source: str, target: str, now: float, lent: bool = False) -> None:
+        self.moves[key] = Move(source, target, now, lent)
         stimulus = f"dask-coded-spread-{now}"
         self.scheduler.request_acquire_replicas(target, [key], stimulus_id=stimulus)

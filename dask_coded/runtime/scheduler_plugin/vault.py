@@ -115,7 +115,8 @@ class Vault:
             self.encoding.gather(request)  # there may be more workers now
         for kept in list(self.shelf.expected):
             self.encoding.arrived(kept)
-        self.spreading(self.shelf.groups.values(), now)
+        held = self.hands.paused.keys() - self.hands.frozen
+        self.spreading(self.shelf.groups.values(), held, now)
 
     def _regroup(self) -> None:
         """Protect what is left of groups of which some blocks are wanted no more."""
