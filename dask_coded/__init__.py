@@ -7,6 +7,7 @@ from dask_coded.errors import CodedError, CodedWarning, DecodeRefused, NotDecoda
 from dask_coded.install import dask_setup, install, report, uninstall
 from dask_coded.persist import persist, scatter
 from dask_coded.report import Report
+from dask_coded.substitute import substitute
 
 __version__ = "0.1.0"
 
@@ -28,5 +29,6 @@ __all__ = [
     "persist",
     "report",
     "scatter",
+    "substitute",
     "uninstall",
 ]

@@ -15,6 +15,7 @@ _UNITS = {
     "seconds_saved": format_time,
     "seconds_spent": format_time,
     "max_error_bound": "{:.1e}".format,
+    "max_residual": "{:.2f}".format,
 }
 _MEANING = {
     "groups": "groups of blocks that were coded",
@@ -32,6 +33,8 @@ _MEANING = {
     "seconds_saved": "time that late pieces took beyond their decode, so far",
     "seconds_spent": "worker time of redundant tasks",
     "workers_held": "times a late or frozen worker was held back",
+    "substituted": "blocks of a prior that stood in for late ones",
+    "max_residual": "largest root of the share of a group that they were",
     "kept_groups": "groups of persisted blocks that have parity now",
     "kept_unprotected": "persisted blocks in memory that wait for parity",
     "redundancy": "pieces that every group of persisted blocks can lose now",

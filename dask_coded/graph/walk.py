@@ -20,6 +20,7 @@ from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import is_block, name_part
 from dask_coded.graph.symbols import Barrier, Symbol
+from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Seen", "Walk"]
 
@@ -102,6 +103,8 @@ class Walk:
         if not mine:
             return
         rows = {seen.row for seen in mine.values()}
+        if isinstance(task, Quorum):
+            raise Barrier("blocks of a prior may stand in for its own")
         if len(rows) > 1:
             raise Barrier("it combines different blocks along the coded axis")
         names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}

@@ -91,6 +91,9 @@ class Group:
         one row for each systematic piece.
     label : str
         What the user would call the computation, for reports.
+    patience : float, optional
+        The parity pieces are blocks of a prior. They stand in for targets that have
+        not come within so many seconds after most of the others.
     """
 
     name: str
@@ -109,3 +112,4 @@ class Group:
     late: Lateness = Lateness()
     scales: Hashable | None = None
     label: str = ""
+    patience: float | None = None

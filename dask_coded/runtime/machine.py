@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 
+from dask_coded.codes.code import Decoding
 from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
 from dask_coded.runtime.book import Book
@@ -38,6 +39,7 @@ from dask_coded.runtime.policy import (
     HOPELESS,
     HOPELESS_OTHER,
     RERUN_COST,
+    may_substitute,
     parity_wanted,
     rescue,
     workers_to_spare,
@@ -195,10 +197,7 @@ class Machine:
         decoding, _ = book.decoding.pop(index, (None, ()))
         decoded = event.decoded and decoding is not None
         if decoding is not None and decoded:
-            self.counters.decoded += 1
-            self.counters.seconds_spent += event.seconds
-            bound = decoding.amplification * book.eps
-            self.counters.max_error_bound = max(self.counters.max_error_bound, bound)
+            self._count_decoded(book, decoding, event.seconds)
             if own not in book.sources:
                 self.overtaken[book.group.pieces[own]] = now
         elif not event.decoded:
@@ -208,6 +207,17 @@ class Machine:
         book.decodable_since.pop(index, None)
         self._note(book, now, "decoded" if decoded else "done", event.key)
         return self._advance(book, now) + self._close_if_done(book, now)
+
+    def _count_decoded(self, book: Book, decoding: Decoding, seconds: float) -> None:
+        counters = self.counters
+        counters.seconds_spent += seconds
+        if book.group.patience is None:
+            counters.decoded += 1
+            counters.max_error_bound = max(counters.max_error_bound, decoding.amplification * book.eps)
+        else:
+            counters.substituted += 1
+            share = (1 + sum(book.done.values())) / len(book.group.targets)
+            counters.max_residual = max(counters.max_residual, share**0.5)
 
     def _released(self, key: Hashable, now: float, needed: bool) -> list[do.Instruction]:
         found: list[do.Instruction] = []
@@ -285,7 +295,7 @@ class Machine:
         found: list[do.Instruction] = []
         for index in book.waiting():
             decoding = book.plan(index)
-            if decoding is None:
+            if decoding is None or not self._may_decode(book):
                 book.decodable_since.pop(index, None)
                 continue
             since = book.decodable_since.setdefault(index, now)
@@ -298,7 +308,12 @@ class Machine:
             found.append(do.Narrow(book.group, index, decoding, sources))
         return found
 
+    def _may_decode(self, book: Book) -> bool:
+        return book.group.patience is None or may_substitute(len(book.done), len(book.group.targets))
+
     def _patience(self, book: Book) -> float:
+        if book.group.patience is not None:
+            return book.group.patience
         return max(LEAST_PATIENCE, PATIENCE * max(self._lane_seconds(book, t) for t in book.own))
 
     def _lane_seconds(self, book: Book, piece: int) -> float:
@@ -411,7 +426,7 @@ class Machine:
 
     def _mark_late(self, book: Book, key: Hashable, now: float) -> bool:
         """Mark the piece that `key` serves as late; tell whether its group must act."""
-        if not book.open:
+        if not book.open or book.group.patience is not None:
             return False
         for piece, lane in enumerate(book.group.lanes):
             if key in lane and piece not in book.sources:

@@ -20,6 +20,7 @@ __all__ = [
     "RERUN_COST",
     "insert_sorted",
     "late_after",
+    "may_substitute",
     "parity_wanted",
     "rescue",
     "workers_to_spare",
@@ -73,6 +74,11 @@ def late_after(durations: Sequence[float], unfinished: int, late: Lateness) -> f
     spread = _median(sorted(abs(seconds - median) for seconds in durations))
     slack = min(max(6.0 * spread, 0.05 * median), max((late.multiplier - 1.0) * median, 3.0 * spread))
     return max(median + slack, late.min_task_runtime) + CLOCK_SLACK
+
+
+def may_substitute(done: int, targets: int) -> bool:
+    """Tell whether so many targets are done that a prior may stand in for the others."""
+    return 2 * done > targets
 
 
 def parity_wanted(missing: int, spare: int, limit: int) -> int:

@@ -29,6 +29,8 @@ class Counters:
     seconds_saved: float = 0.0
     seconds_spent: float = 0.0
     workers_held: int = 0
+    substituted: int = 0
+    max_residual: float = 0.0
     errors: int = 0
 
     def to_dict(self) -> dict[str, float | int]:

@@ -13,7 +13,7 @@ from dask_coded.codes.code import Decoding
 from dask_coded.kernels import decode_block
 from dask_coded.runtime.group import Group
 
-__all__ = ["TOPIC", "decode", "decode_task", "own_task"]
+__all__ = ["TOPIC", "decode", "decode_task", "own_task", "prior_block", "substitute"]
 
 #: Event topic under which workers tell the bound of each decode.
 TOPIC = "dask-coded"
@@ -52,8 +52,20 @@ def own_task(group: Group, index: int) -> Alias:
     return Alias(group.targets[index], group.pieces[group.code.systematic[index]])
 
 
+def prior_block(block: Any) -> Any:
+    """Return a block that may stand in for a late one."""
+    return block
+
+
+def substitute(prior: Any) -> Any:
+    """Return a block of the prior in the place of a late one."""
+    return prior
+
+
 def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any, ...]) -> Task:
     """Return the task that yields target `index` from `sources`."""
+    if group.patience is not None:
+        return Task(group.targets[index], substitute, TaskRef(sources[0]))
     shape = group.shapes[index]
     across = math.prod(n for axis, n in enumerate(shape) if axis != group.axis)
     row_of = {piece: row for row, piece in enumerate(group.code.systematic)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import random
 import subprocess
@@ -303,6 +304,26 @@ def test_never_more_than_half_of_the_workers_are_held(driver):
     add(driver, make_group(codes.parity(4, 1)))
     steps = driver.tick(silent=list(WORKERS))
     assert len(steps) == 4
+
+
+def test_prior_stands_in_for_late_blocks_once_most_are_done(driver):
+    code = codes.replication(4, 2)
+    group = dataclasses.replace(make_group(code, launch="eager"), patience=1.0, cohorts={}, tolerance=1.0)
+    assert driver.tell(ev.GroupAdded, group)[1:] == [do.Launch(group, group.pieces[4:])]
+    for t in (4, 5, 6, 7, 0, 1):
+        driver.tell(ev.KeyFinished, group.pieces[t], 0.1)
+    for w in (0, 1):
+        driver.tell(ev.KeyFinished, group.targets[w], 0.0)
+    assert driver.tick(100.0, running=[(group.pieces[3], "w3", 100.0)]) == [], "half of them is not most"
+    driver.tell(ev.KeyFinished, group.pieces[2], 0.1)
+    assert driver.tell(ev.KeyFinished, group.targets[2], 0.0) == []
+    assert driver.tick(0.9) == []
+    (narrow,) = driver.tick(0.2)
+    assert (narrow.index, narrow.sources) == (3, (group.pieces[7],))
+    assert driver.tell(ev.KeyFinished, group.targets[3], 0.0, decoded=True) == [do.Close(group)]
+    counters = driver.machine.counters
+    assert (counters.substituted, counters.max_residual) == (1, 0.5)
+    assert counters.late == counters.decoded == counters.rerun == 0
 
 
 def test_long_lane_is_run_again_rather_than_recoded(driver):

@@ -31,7 +31,7 @@ from dask_coded.runtime.scheduler_plugin.vault import Vault
 from dask_coded.runtime.scheduler_plugin.watching import TEND
 from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.snapshot import Counters
-from dask_coded.runtime.tasks import TOPIC, decode
+from dask_coded.runtime.tasks import TOPIC, decode, substitute
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if not self.machine.knows(key):
             self.machine.cohorts.finished(ts.group.name, seconds)
             return
-        decoded = getattr(ts.run_spec, "func", None) is decode
+        decoded = getattr(ts.run_spec, "func", None) in (decode, substitute)
         self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker))
 
     def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:
