@@ -7,6 +7,7 @@ could come together there, for one loss to take.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from distributed.active_memory_manager import ReduceReplicas, Suggestion
@@ -58,17 +59,20 @@ def _by_address(ws: WorkerState) -> str:
 
 def take_over(scheduler: Scheduler, shelf: Shelf) -> None:
     """Put the policy in the place of Dask's, if that is in use."""
-    manager = scheduler.extensions.get("amm")
-    for policy in list(manager.policies) if manager is not None else ():
-        if type(policy) in (ReduceReplicas, ReduceReplicasApart):
-            manager.policies.discard(policy)
-            manager.add_policy(ReduceReplicasApart(shelf))
+    _exchange(scheduler, (ReduceReplicas, ReduceReplicasApart), lambda: ReduceReplicasApart(shelf))
 
 
 def give_back(scheduler: Scheduler) -> None:
     """Put Dask's own policy back."""
+    _exchange(scheduler, (ReduceReplicasApart,), ReduceReplicas)
+
+
+def _exchange(
+    scheduler: Scheduler, kinds: tuple[type[ReduceReplicas], ...], make: Callable[[], ReduceReplicas]
+) -> None:
+    """Put another policy in the place of each that is exactly of one of these kinds."""
     manager = scheduler.extensions.get("amm")
     for policy in list(manager.policies) if manager is not None else ():
-        if isinstance(policy, ReduceReplicasApart):
+        if type(policy) in kinds:
             manager.policies.discard(policy)
-            manager.add_policy(ReduceReplicas())
+            manager.add_policy(make())
