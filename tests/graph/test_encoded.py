@@ -77,6 +77,6 @@ def test_groups_share_the_scales_of_their_rows():
     for group in groups:
         shelf.put(group)
     shelf.take(groups[0])
-    assert shelf.shared[one.group.scales] == 1
+    assert list(shelf.groups_of[one.group.scales]) == [groups[1]]
     shelf.take(groups[1])
-    assert not shelf.shared[one.group.scales] and not shelf.group_of
+    assert not shelf.groups_of

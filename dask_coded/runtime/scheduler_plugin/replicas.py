@@ -39,10 +39,9 @@ class ReduceReplicasApart(ReduceReplicas):  # type: ignore[misc]
 
     def may_go(self, ts: TaskState, candidates: set[WorkerState] | None) -> set[WorkerState] | None:
         """Return which replicas may be dropped: not the one on a worker without other pieces of the group."""
-        group = self.shelf.group_of.get(ts.key)
-        if group is None or not ts.who_has:
+        if ts.key not in self.shelf.groups_of or not ts.who_has:
             return candidates
-        others = holders(self.manager.scheduler, (key for key in group.pieces if key != ts.key))
+        others = holders(self.manager.scheduler, self.shelf.neighbours(ts.key))
         apart = min((ws for ws in ts.who_has if ws not in others), key=_by_address, default=None)
         return candidates if apart is None else (candidates or ts.who_has) - {apart}
 

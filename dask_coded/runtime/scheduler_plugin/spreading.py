@@ -7,12 +7,12 @@ at sizes only. A piece is copied first and dropped from its old worker afterward
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from dask_coded.runtime.shelf import KeptGroup
+from dask_coded.runtime.shelf import KeptGroup, Shelf
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
@@ -56,8 +56,9 @@ class Move:
 class Spreading:
     """Chooses workers for pieces, and moves pieces that have come together."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, shelf: Shelf) -> None:
         self.scheduler = scheduler
+        self.shelf = shelf
         self.moves: dict[Hashable, Move] = {}
         #: Parity pieces that each worker was given.
         self.given: Counter[str] = Counter()
@@ -84,8 +85,8 @@ class Spreading:
         self.given.update(chosen[:parity])
         return chosen
 
-    def keep_apart(self, group: KeptGroup, ts: TaskState) -> None:
-        """Let a piece be computed on a worker that holds no other one, if there is such a worker.
+    def keep_apart(self, ts: TaskState) -> None:
+        """Let a piece be computed on a worker that holds no other one of its groups, or as few as possible.
 
         Nor on one that fetches this piece: a worker that fetches from where it was lost
         cannot compute it before that attempt has failed, which takes as long as
@@ -93,13 +94,14 @@ class Spreading:
         """
         fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
         able = self.scheduler.running - fetching
-        taken = holders(self.scheduler, (key for key in group.pieces if key != ts.key))
-        others = able - set(taken) or able
-        if others:
-            crowd = Counter(ws.host for ws in taken)
-            least = min(crowd[ws.host] for ws in others)
-            ts.worker_restrictions = {ws.address for ws in others if crowd[ws.host] == least}
-            ts.loose_restrictions = True
+        held = Counter(holders(self.scheduler, self.shelf.neighbours(ts.key)))
+        crowd: Counter[str] = Counter()
+        for ws, number in held.items():
+            crowd[ws.host] += number
+        if able:
+            least = min((held[ws], crowd[ws.host]) for ws in able)
+            chosen = {ws.address for ws in able if (held[ws], crowd[ws.host]) == least}
+            ts.worker_restrictions, ts.loose_restrictions = chosen, True
 
     # ------------------------------------------------------------------ moving
 
@@ -141,7 +143,13 @@ class Spreading:
             if len(where) != 1 or key in self.moves or self.scheduler.tasks[key].state != "memory":
                 continue
             (source,) = where
-            target = min(free, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
+            others = self.shelf.groups_of[key].keys() - {group}
+            if others and taken[source] == 1:
+                continue  # what makes the machines of one group more equal may do the reverse for another
+            able = self._free_of(others, key, free)
+            if not able:
+                continue
+            target = min(able, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
             here, there = machines.get(source, source), machines[target]
             # One machine more than parity covers is worth a move only if it makes machines more equal.
             if taken[source] > 1 or crowd[here] > max(len(group.parity), crowd[there] + 1):
@@ -151,6 +159,11 @@ class Spreading:
                 crowd[here] -= 1
                 crowd[there] += 1
                 incoming[target] += 1
+
+    def _free_of(self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str]) -> list[str]:
+        """Return which workers hold no piece of other groups that a piece belongs to."""
+        taken = {a for other in others for one in other.pieces if one != key for a in self._where(one)}
+        return [address for address in free if address not in taken]
 
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
