@@ -148,6 +148,7 @@ class Spreading:
                 continue  # what makes the machines of one group more equal may do the reverse for another
             able = self._free_of(others, key, free)
             if not able:
+                self._make_room(others, key, free, now)
                 continue
             target = min(able, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
             here, there = machines.get(source, source), machines[target]
@@ -165,11 +166,40 @@ class Spreading:
         taken = {a for other in others for one in other.pieces if one != key for a in self._where(one)}
         return [address for address in free if address not in taken]
 
+    def _make_room(
+        self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str], now: float
+    ) -> None:
+        """Move parity away from a worker to which a piece can then be moved.
+
+        Parity is in one group only, so that there is a place for it more often.
+        """
+        for address in sorted(free):
+            there = [
+                (one, other)
+                for other in others
+                for one in other.pieces
+                if one != key and address in self._where(one)
+            ]
+            if len(there) != 1 or there[0][0] not in there[0][1].parity or there[0][0] in self.moves:
+                continue
+            ((parity, other),) = there
+            taken = {a for one in other.pieces for a in self._where(one)}
+            able = {ws.address for ws in self.scheduler.running} - taken
+            if able and self.scheduler.tasks[parity].state == "memory":
+                self._move(parity, address, min(able), now)
+                return
+
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
         if key in self.moves:
             return {self.moves[key].target}
-        return {ws.address for ws in holders(self.scheduler, [key])}
+        ts = self.scheduler.tasks.get(key)
+        if ts is None or ts.who_has:
+            return {ws.address for ws in holders(self.scheduler, [key])}
+        if ts.processing_on is not None:
+            return {ts.processing_on.address}
+        planned = ts.worker_restrictions or ()
+        return set(planned) if len(planned) == 1 else set()
 
     def _move(self, key: Hashable, source: str, target: str, now: float) -> None:
         self.moves[key] = Move(source, target, now)
