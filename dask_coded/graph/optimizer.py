@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dask._task_spec import convert_legacy_graph, resolve_aliases
+from dask._task_spec import convert_legacy_graph, cull, resolve_aliases
 from dask.array.optimization import optimize as plain_optimize
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
@@ -92,6 +92,8 @@ class CodedOptimizer:
         split = add_doors(dsk, entries)
         kept = [*wanted, *_boundaries(split, wanted, plans)]
         flat = convert_legacy_graph(ensure_dict(plain_optimize(split, kept, **kwargs)))
+        # Layers keep tasks that nothing needs if as many keys are asked for as they happen to have.
+        flat = cull(flat, set(kept))
         flat = resolve_aliases(flat, set(kept), _readers(flat))
         groups = 0
         for plan in plans:

@@ -147,6 +147,13 @@ def test_barriers(name):
     check(build(x))
 
 
+def test_running_sums_are_coded_whatever_is_cut_out_of_them():
+    x = encode(matrix((12, 8), (3, 2)))
+    for start in range(0, 8, 2):
+        for stop in range(start + 1, 9):
+            assert check(x.cumsum(axis=1)[:, start:stop]) >= 1, (start, stop)
+
+
 def test_other_axis_and_columns():
     x = encode(matrix((8, 12), (4, 3)), axis=1, parity=2)
     assert check(W.T @ x) == 1
