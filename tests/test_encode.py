@@ -110,6 +110,20 @@ def test_explain_tells_that_both_products_are_coded() -> None:
     assert list(dc.explain(x.T @ x)) == ["coded: matmul (12, 12) of encoded (80, 12)"]
 
 
+def test_explain_names_the_axis_that_would_help_and_no_other() -> None:
+    x, y = dc.encode(grid()), dc.encode(grid(X).T, axis=1)
+    (told,) = dc.explain(x.sum(axis=0))
+    assert told == (
+        "plain: sum: a reduction over the coded axis; parity along axis 1 too lets it pass: "
+        "encode(x, axis=(0, 1))"
+    )
+    assert any("encode(x, axis=(0, 1))" in line for line in dc.explain(y @ X))
+    for plain in (x.sum(), da.exp(x), dc.encode(blocks()).sum(axis=0), (x + 1) @ W):
+        assert not any("axis=" in line for line in dc.explain(plain))
+    assert any("encode the sum" in line for line in dc.explain((x + 1) @ W))
+    assert all(line.startswith("coded") for line in dc.explain(dc.encode(grid(), axis=(0, 1)).mean(axis=0)))
+
+
 def test_linear_needs_a_function() -> None:
     with pytest.raises(TypeError, match="func=3"):
         dc.linear(3, along=0)

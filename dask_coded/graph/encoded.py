@@ -10,7 +10,7 @@ parity follow from it alone, so every graph that reads the array names the same 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product as grid
 from typing import Any
@@ -156,6 +156,15 @@ class Encoded:
     def chunks(self) -> Chunks:
         """The array's."""
         return self.axes[0].chunks
+
+    def along_all_axes(self) -> Encoded:
+        """Return the array as if there were parity along every axis that has several blocks."""
+        coded = {axis.axis: axis for axis in self.axes}
+        for number, lengths in enumerate(self.chunks):
+            rows = tuple(row for row, length in enumerate(lengths) if length)
+            if len(rows) > 1 and number not in coded:
+                coded[number] = replace(self.axes[0], axis=number, cuts=(rows,), explicit=None)
+        return Encoded(tuple(coded[number] for number in sorted(coded)))
 
     def groups(self) -> tuple[EncodedGroup, ...]:
         """Return all groups of blocks, one axis after the other."""

@@ -22,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import key_split
 
 from dask_coded.graph.doors import EVERYWHERE, Door, Key
-from dask_coded.graph.encoded import Encoded, EncodedAxis, EncodedLayer
+from dask_coded.graph.encoded import Encoded, EncodedAxis, encoded_arrays
 from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of, consumers
 from dask_coded.graph.groups import Part
 from dask_coded.graph.lanes import Lane
@@ -119,10 +119,10 @@ def find_programs(
     keys : iterable of keys
         What is to be computed.
     known : dict
-        Encoded arrays that are in memory, by name.
+        Encoded arrays that may be in memory, by name; of those that the graph itself encodes,
+        what is said here counts.
     """
-    sources = dict(known)
-    sources |= {name: layer.encoded for name, layer in dsk.layers.items() if isinstance(layer, EncodedLayer)}
+    sources = {encoded.name: encoded for encoded in encoded_arrays(dsk)} | dict(known)
     sources = {name: encoded for name, encoded in sources.items() if name in dsk.layers}
     if not sources:
         return [], []

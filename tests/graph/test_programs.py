@@ -85,7 +85,7 @@ BARRIERS = {
     "rows joined": (lambda x: x.rechunk({0: 6}) @ W, "coded axis"),
     "reduction": (lambda x: x.sum(axis=0), "over the coded axis"),
     "running sum": (lambda x: x.cumsum(axis=0).sum(axis=1), "coded axis"),
-    "intercept": (lambda x: (x + 1.0) @ W, "not coded"),
+    "intercept": (lambda x: (x + 1.0) @ W, "encode the sum"),
     "division by it": (lambda x: (1 / x) @ W, "division by"),
     "undeclared": (lambda x: x.map_blocks(lambda b: b * 2) @ W, "linear"),
     "declared along it": (lambda x: x.map_blocks(linear(np.flipud, along=0)) @ W, "works along"),
@@ -173,6 +173,8 @@ def test_two_encoded_arrays_each_have_their_lanes():
     x, y = encode(matrix((12, 8), (3, 4))), encode(matrix((12, 8), (3, 4), seed=5))
     assert check(da.concatenate([x @ W, y @ W], axis=1)) == 2
     assert check((x + y) @ W) == 0
+    assert any("encode the sum" in refusal.reason for refusal in programs((x + y) @ W)[1])
+    assert check(encode(x + y) @ W) == 1 and check(x @ W - y @ W) == 2
 
 
 def test_encoding_is_named_alike_in_every_graph():
