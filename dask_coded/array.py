@@ -22,6 +22,7 @@ from dask_coded.graph.encoded import Encoded, encoded_arrays
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.optimizer import explain as product_verdicts
 from dask_coded.graph.programs import find_programs
+from dask_coded.graph.remedies import with_remedies
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
@@ -216,6 +217,7 @@ def explain(x: Any) -> Explanation:
     dsk = HighLevelGraph.from_collections("explained", {}, dependencies=[x])
     keys = list(flatten(x.__dask_keys__()))
     programs, stops = find_programs(dsk, keys, ENCODED)
+    stops = with_remedies(dsk, keys, ENCODED, stops)
     lines = [f"coded: {program.label}" for program in programs]
     lines += [f"plain: {stop.layer.rpartition('-')[0] or stop.layer}: {stop.reason}" for stop in stops]
     taken = {name for program in programs for name in program.layers} | {stop.layer for stop in stops}

@@ -14,7 +14,7 @@ from dask_coded.array import follow_encoded
 from dask_coded.codes import Code
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.cost import group_limit
-from dask_coded.graph.encoded import Encoded, EncodedLayer
+from dask_coded.graph.encoded import Encoded, EncodedAxis, EncodedLayer
 from dask_coded.graph.groups import balanced
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import fingerprint, layer_name
@@ -26,9 +26,13 @@ __all__ = ["encode", "linear"]
 
 
 def encode(
-    x: da.Array, axis: int = 0, parity: int = 1, code: Code | None = None, group: int | None = None
+    x: da.Array,
+    axis: int | Iterable[int] = 0,
+    parity: int = 1,
+    code: Code | None = None,
+    group: int | None = None,
 ) -> da.Array:
-    """Return the array with parity along one axis, for all that is computed from it.
+    """Return the array with parity along an axis, for all that is computed from it.
 
     The result has the same values and chunks. When it is persisted its parity is kept
     in the cluster's memory too, spread over the workers, and blocks that are lost are
@@ -41,16 +45,20 @@ def encode(
     ----------
     x : dask.array.Array
         Of floats, complex numbers or integers.
-    axis : int
-        The coded axis: that of the block rows that share parity.
+    axis : int or iterable of int
+        The coded axis: that of the block rows that share parity. Several axes are coded
+        each by itself: with ``axis=(0, 1)`` ``x @ w`` runs coded by blocks of rows and
+        ``x.T @ z`` by blocks of columns, and a lost block has two groups to be rebuilt
+        from.
     parity : int
         Parity blocks of a group: workers that may be late or lost at one time. One for
         integers.
     code : Code, optional
-        From `dask_coded.codes`, for as many blocks as there are along the axis.
+        From `dask_coded.codes`, for as many blocks as there are along the only axis.
     group : int, optional
         Blocks of a group at most; chosen from the number of workers by default.
-        ``(group + parity) / group`` times the memory is used.
+        ``1 + parity / group`` times the memory is used; with several axes
+        ``1 + parity / group + parity / group``, and so on.
 
     Returns
     -------
@@ -85,32 +93,48 @@ def encode(
     >>> float((x @ da.ones(20, chunks=10)).compute()[0])
     20.0
     """
-    axis = _checked(x, axis, parity, group)
-    lengths = x.chunks[axis]
-    rows = [row for row, length in enumerate(lengths) if length]
-    if len(rows) < 2:
-        warnings.warn(f"{x!r} has one block along axis {axis}: nothing to encode", CodedWarning, stacklevel=2)
+    members = _members(x, _checked(x, axis, parity, code, group))
+    if not members:
         return x
-    cuts = (tuple(rows),) if code is not None else _cuts(rows, parity, group)
-    if code is not None:
+    if code is None:
+        cuts = {one: _cuts(rows, parity, group) for one, rows in members.items()}
+    else:
+        ((one, rows),) = members.items()
+        cuts = {one: (tuple(rows),)}
         parity = _fitting(code, len(rows), x)
     client = current_client()
     if client is not None and not client.asynchronous:
         install(client)
     token = None if code is None else fingerprint(code)
-    name = layer_name("encoded", x.name, axis, parity, cuts, token)
-    encoded = Encoded(name, x.chunks, x.dtype.str, axis, parity, cuts, code)
+    name = layer_name("encoded", x.name, parity, cuts, token)
+    encoded = Encoded(
+        tuple(EncodedAxis(name, x.chunks, x.dtype.str, one, parity, cuts[one], code) for one in members)
+    )
     graph = HighLevelGraph.from_collections(name, EncodedLayer.of(encoded, x.name), dependencies=[x])
     follow_encoded(encoded)
     return da.Array(graph, name, x.chunks, meta=x._meta)
 
 
-def _checked(x: Any, axis: Any, parity: Any, group: Any) -> int:
-    """Return the axis, counted from the front, if all arguments are in range."""
+def _members(x: da.Array, axes: Iterable[int]) -> dict[int, list[int]]:
+    """Return for each axis that can be coded which of its blocks have elements."""
+    found = {}
+    for axis in axes:
+        rows = [row for row, length in enumerate(x.chunks[axis]) if length]
+        if len(rows) >= 2:
+            found[axis] = rows
+        else:
+            text = f"{x!r} has one block along axis {axis}: nothing to encode there"
+            warnings.warn(text, CodedWarning, stacklevel=3)
+    return found
+
+
+def _checked(x: Any, axis: Any, parity: Any, code: Code | None, group: Any) -> tuple[int, ...]:
+    """Return the axes, counted from the front, if all arguments are in range."""
     if not isinstance(x, da.Array):
         raise TypeError(f"x={x!r} is not a dask.array.Array; for xarray: x.copy(data=encode(x.data, ...))")
-    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
-        raise ValueError(f"axis={axis!r} is not one of the {x.ndim} axes of x; give one integer")
+    axes = _axes(x, axis)
+    if code is not None and len(axes) > 1:
+        raise ValueError(f"code={code!r} cannot be for {len(axes)} axes; give one axis, or parity")
     for name, value, least in (("parity", parity, 1), ("group", 2 if group is None else group, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r} is not valid; give an integer of at least {least}")
@@ -126,7 +150,19 @@ def _checked(x: Any, axis: Any, parity: Any, group: Any) -> int:
         raise ValueError(f"parity={parity} is not exact for {x.dtype}; give 1, or convert x to floats")
     if any(isnan(length) for lengths in x.chunks for length in lengths):
         raise ValueError("x has unknown chunk sizes; call x.compute_chunk_sizes() first")
-    return int(axis % x.ndim)
+    return axes
+
+
+def _axes(x: da.Array, axis: Any) -> tuple[int, ...]:
+    """Return the axes that an `axis` argument means, in ascending order."""
+    given = tuple(axis) if isinstance(axis, Iterable) and not isinstance(axis, str) else (axis,)
+    numbers = [one for one in given if isinstance(one, int) and not isinstance(one, bool)]
+    axes = {one % x.ndim for one in numbers if -x.ndim <= one < x.ndim}
+    if not axes or len(axes) < len(given):
+        raise ValueError(
+            f"axis={axis!r} does not name axes of x; give an integer below {x.ndim}, or different ones"
+        )
+    return tuple(sorted(axes))
 
 
 def _cuts(rows: list[int], parity: int, group: int | None) -> tuple[tuple[int, ...], ...]:

@@ -113,7 +113,7 @@ def assert_all_freed(client: Client) -> None:
         books = {
             "asked": vault.shelf.request_of,
             "groups": vault.shelf.groups,
-            "pieces": vault.shelf.group_of,
+            "pieces": vault.shelf.groups_of,
             "scattered": vault.shelf.scattered,
             "encoding": vault.encoding.awaited,
             "lent": vault.rebuilding.lent,

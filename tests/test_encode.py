@@ -28,6 +28,10 @@ def blocks(numbers: np.ndarray = X, rows: int = 10) -> da.Array:
     return da.from_array(numbers, chunks=(rows, -1))
 
 
+def grid(numbers: np.ndarray = X) -> da.Array:
+    return da.from_array(numbers, chunks=(20, 4))
+
+
 # ------------------------------------------------------------------ without a cluster
 
 
@@ -46,9 +50,13 @@ def test_names_tell_arrays_and_codes_apart() -> None:
         dc.encode(blocks(), parity=2).name,
         dc.encode(blocks(), group=3).name,
         dc.encode(blocks(X.T), axis=0).name,
+        dc.encode(grid(), axis=0).name,
+        dc.encode(grid(), axis=1).name,
+        dc.encode(grid(), axis=(0, 1)).name,
         dc.encode(blocks(), code=dc.codes.parity(8, 1)).name,
     }
-    assert len(names) == 5
+    assert len(names) == 8
+    assert dc.encode(grid(), axis=[-1, 0]).name == dc.encode(grid(), axis=(0, 1)).name
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,10 @@ def test_names_tell_arrays_and_codes_apart() -> None:
         ({"axis": 2}, ValueError, "axis=2"),
         ({"axis": True}, ValueError, "axis=True"),
         ({"axis": "rows"}, ValueError, "axis='rows'"),
+        ({"axis": ()}, ValueError, r"axis=\(\)"),
+        ({"axis": (0, 2)}, ValueError, r"axis=\(0, 2\)"),
+        ({"axis": (1, -1)}, ValueError, r"axis=\(1, -1\)"),
+        ({"axis": (0, 1), "code": dc.codes.parity(8, 1)}, ValueError, "2 axes"),
         ({"parity": 0}, ValueError, "parity=0"),
         ({"parity": 1.5}, ValueError, "parity=1.5"),
         ({"group": 1}, ValueError, "group=1"),
@@ -79,6 +91,37 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], text: 
 def test_one_block_is_left_alone() -> None:
     with pytest.warns(dc.CodedWarning, match="one block along axis 1"):
         assert dc.encode(blocks(), axis=1).name == blocks().name
+
+
+def test_of_two_axes_the_one_with_blocks_is_coded() -> None:
+    with pytest.warns(dc.CodedWarning, match="one block along axis 1"):
+        x = dc.encode(blocks(), axis=(0, 1))
+    assert len(list(x.dask.layers[x.name].encoded.axes)) == 1
+
+
+def test_explain_tells_that_both_products_are_coded() -> None:
+    x = dc.encode(grid(), axis=(0, 1))
+    told = list(dc.explain(x.T @ da.tanh(x @ W)))
+    assert [line for line in told if line.startswith("coded")] == [
+        "coded: matmul (80, 3) of encoded (80, 12)",
+        "coded: matmul (12, 3) of encoded (80, 12)",
+    ]
+    assert told[2:] == ["plain: tanh: tanh is not linear"]
+    assert list(dc.explain(x.T @ x)) == ["coded: matmul (12, 12) of encoded (80, 12)"]
+
+
+def test_explain_names_the_axis_that_would_help_and_no_other() -> None:
+    x, y = dc.encode(grid()), dc.encode(grid(X).T, axis=1)
+    (told,) = dc.explain(x.sum(axis=0))
+    assert told == (
+        "plain: sum: a reduction over the coded axis; parity along axis 1 too lets it pass: "
+        "encode(x, axis=(0, 1))"
+    )
+    assert any("encode(x, axis=(0, 1))" in line for line in dc.explain(y @ X))
+    for plain in (x.sum(), da.exp(x), dc.encode(blocks()).sum(axis=0), (x + 1) @ W):
+        assert not any("axis=" in line for line in dc.explain(plain))
+    assert any("encode the sum" in line for line in dc.explain((x + 1) @ W))
+    assert all(line.startswith("coded") for line in dc.explain(dc.encode(grid(), axis=(0, 1)).mean(axis=0)))
 
 
 def test_linear_needs_a_function() -> None:
@@ -153,6 +196,63 @@ def test_a_frozen_worker_is_paid_for_once(cluster: Callable[..., Client]) -> Non
             assert np.allclose((x @ w).compute(), X @ w, rtol=1e-10)
             assert np.allclose((x.T @ (x @ w)).compute(), X.T @ (X @ w), rtol=1e-10)
         assert np.allclose(x.compute(), X, rtol=1e-12)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
+    del x
+    assert_all_freed(client)
+
+
+def encoded_by_rows_and_columns(client: Client) -> da.Array:
+    """Return an array of 4 x 3 blocks, encoded and whole, each piece of a group on a worker of its own."""
+    x = dc.encode(grid(), axis=(0, 1), parity=1).persist()
+    wait(x)
+    settled(client, 7)
+    return x
+
+
+def gradient_steps(x: Any, before: Callable[[int], Any] = lambda step: None) -> np.ndarray:
+    w = np.zeros(12)
+    for step in range(10):
+        before(step)
+        gradient = x.T @ (x @ w - X[:, 0])
+        w = w - 1e-3 * (gradient.compute() if isinstance(x, da.Array) else gradient)
+    return w
+
+
+def pieces_of(dask_scheduler: Any, worker: str) -> list[Any]:
+    return [ts.key for ts in dask_scheduler.workers[worker].has_what if str(ts.key[0]).startswith("encode-")]
+
+
+def test_gradients_by_rows_and_columns_survive_a_killed_worker(cluster: Callable[..., Client]) -> None:
+    client = cluster(6)
+    x = encoded_by_rows_and_columns(client)
+    made, lost = encodes(client), []
+    assert made == 7, "one for each row and each column of blocks"
+    assert X.nbytes + dc.report(client).to_dict()["parity_bytes"] <= 1.05 * X.nbytes * (1 + 1 / 4 + 1 / 3)
+
+    worker = holders(client, x)[0]
+
+    def kill_one(step: int) -> None:
+        if step == 4:
+            lost.extend(client.run_on_scheduler(pieces_of, worker=worker))
+            kill(client, worker)
+
+    assert np.allclose(gradient_steps(x, kill_one), gradient_steps(X), rtol=1e-10)
+    client.wait_for_workers(6, timeout=30)
+    settled(client, 7)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
+    assert encodes(client) <= made + len(lost), "encoded again, though it was not lost"
+    assert np.allclose(x.compute(), X, rtol=1e-12)
+    del x
+    assert_all_freed(client)
+
+
+def test_gradients_by_rows_and_columns_survive_a_frozen_worker(cluster: Callable[..., Client]) -> None:
+    client = cluster(6)
+    x = encoded_by_rows_and_columns(client)
+    with testing.freeze(client, holders(client, x)[0]):
+        assert np.allclose(gradient_steps(x), gradient_steps(X), rtol=1e-10)
     figures = dc.report(client).to_dict()
     assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
     del x

@@ -1,5 +1,8 @@
 """Arrays that are encoded once: which blocks form groups, and how their parity is made.
 
+Each coded axis has groups of its own: with parity along the rows and along the columns
+a block is in one group of either kind.
+
 An `Encoded` value travels in the array's layer, an `EncodedLayer`. The keys of its
 parity follow from it alone, so every graph that reads the array names the same ones.
 """
@@ -7,7 +10,7 @@ parity follow from it alone, so every graph that reads the array names the same 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product as grid
 from typing import Any
@@ -25,24 +28,24 @@ from dask_coded.graph.settings import Settings
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.group import Group
 
-__all__ = ["Encoded", "EncodedLayer", "encoded_arrays"]
+__all__ = ["Encoded", "EncodedAxis", "EncodedLayer", "encoded_arrays"]
 
 Place = tuple[int, ...]
 Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """An array with parity along one axis.
+class EncodedAxis:
+    """An axis of an array along which there is parity.
 
     Parameters
     ----------
     name : str
         Of the array: its blocks are ``(name, i, j, ...)``.
     chunks : tuple of tuples of int
-        Its chunks.
+        The array's.
     dtype : str
-        Its dtype, as NumPy spells it.
+        The array's, as NumPy spells it.
     axis : int
         The coded axis.
     parity : int
@@ -111,7 +114,8 @@ class Encoded:
             parity: dict[Hashable, Any] = {
                 pieces[t]: inputs.tasks[pieces[t]] for t in code.parity if pieces[t] in inputs.tasks
             }
-            yield EncodedGroup(self._group(f"{cut[0]}-{place}", inputs, pieces, blocks), {**shared, **parity})
+            group = self._group(f"{self.axis}-{cut[0]}-{place}", inputs, pieces, blocks)
+            yield EncodedGroup(group, {**shared, **parity})
 
     def _group(self, name: str, inputs: Inputs, pieces: tuple[Key, ...], blocks: tuple[Key, ...]) -> Group:
         dtype = np.dtype(self.dtype)
@@ -129,6 +133,42 @@ class Encoded:
             scales=inputs.scales,
             label=self.name,
         )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An array with parity along one axis or several, along each by itself.
+
+    Parameters
+    ----------
+    axes : tuple of EncodedAxis
+        Of one array; at least one.
+    """
+
+    axes: tuple[EncodedAxis, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the array."""
+        return self.axes[0].name
+
+    @property
+    def chunks(self) -> Chunks:
+        """The array's."""
+        return self.axes[0].chunks
+
+    def along_all_axes(self) -> Encoded:
+        """Return the array as if there were parity along every axis that has several blocks."""
+        coded = {axis.axis: axis for axis in self.axes}
+        for number, lengths in enumerate(self.chunks):
+            rows = tuple(row for row, length in enumerate(lengths) if length)
+            if len(rows) > 1 and number not in coded:
+                coded[number] = replace(self.axes[0], axis=number, cuts=(rows,), explicit=None)
+        return Encoded(tuple(coded[number] for number in sorted(coded)))
+
+    def groups(self) -> tuple[EncodedGroup, ...]:
+        """Return all groups of blocks, one axis after the other."""
+        return tuple(group for axis in self.axes for group in axis.groups())
 
 
 class EncodedLayer(MaterializedLayer):  # type: ignore[misc]

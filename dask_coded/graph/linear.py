@@ -73,7 +73,9 @@ def _added(func: Any) -> Rule:
         if not (_is_coded(x) and _is_coded(y)):
             block, other = (x, y) if _is_coded(x) else (y, x)
             if isinstance(other, Symbol) or np.any(other):
-                raise Barrier("a sum with something that is not coded")
+                raise Barrier(
+                    "a sum with something that has no parity in common: encode the sum, or add the products"
+                )
             other = Symbol(np.shape(other), np.asarray(other).dtype)
             x, y = (block, other) if _is_coded(x) else (other, block)
         ends = {z.from_end for z in (x, y) if _is_coded(z)}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dask._task_spec import convert_legacy_graph, resolve_aliases
+from dask._task_spec import convert_legacy_graph, cull, resolve_aliases
 from dask.array.optimization import optimize as plain_optimize
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph
@@ -22,6 +22,7 @@ from dask_coded.graph.names import name_part
 from dask_coded.graph.programs import Program, find_programs
 from dask_coded.graph.rewrite import Plan, rewrite
 from dask_coded.graph.settings import Settings
+from dask_coded.graph.views import with_own_views
 
 __all__ = ["CodedOptimizer", "explain"]
 
@@ -56,20 +57,22 @@ class CodedOptimizer:
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Return the optimized graph; exactly Dask's own where nothing is coded."""
         wanted = list(flatten(keys if isinstance(keys, list | set) else [keys]))
-        plans = self._plans(dsk, wanted) if isinstance(dsk, HighLevelGraph) else []
+        split, plans = self._plans(dsk, wanted) if isinstance(dsk, HighLevelGraph) else (dsk, [])
         if plans and not self.settings.dry:
-            coded = self._coded(dsk, wanted, plans, **kwargs)
+            coded = self._coded(split, wanted, plans, **kwargs)
             if coded is not None:
                 return coded
         return plain_optimize(dsk, keys, **kwargs)
 
-    def _plans(self, dsk: HighLevelGraph, wanted: list[Any]) -> list[Plan]:
+    def _plans(self, dsk: HighLevelGraph, wanted: list[Any]) -> tuple[HighLevelGraph, list[Plan]]:
+        """Return what to code, and the graph in which programs have no layer in common."""
         programs, stops = find_programs(dsk, wanted, self.encoded)
         for stop in stops:
             logger.debug("lanes of an encoded array end before %s: %s", stop.layer, stop.reason)
-        plans = [Plan.on_encoded(program, _entries(dsk, program)) for program in programs]
+        split, programs = with_own_views(dsk, wanted, programs)
+        plans = [Plan.on_encoded(program) for program in programs]
         taken = {name for program in programs for name in program.layers}
-        return plans + (self._products(dsk, wanted, taken) if self.products else [])
+        return split, plans + (self._products(split, wanted, taken) if self.products else [])
 
     def _products(self, dsk: HighLevelGraph, wanted: list[Any], taken: set[str]) -> list[Plan]:
         products, refusals = find(dsk, wanted)
@@ -89,6 +92,8 @@ class CodedOptimizer:
         split = add_doors(dsk, entries)
         kept = [*wanted, *_boundaries(split, wanted, plans)]
         flat = convert_legacy_graph(ensure_dict(plain_optimize(split, kept, **kwargs)))
+        # Layers keep tasks that nothing needs if as many keys are asked for as they happen to have.
+        flat = cull(flat, set(kept))
         flat = resolve_aliases(flat, set(kept), _readers(flat))
         groups = 0
         for plan in plans:
@@ -126,11 +131,6 @@ def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -
     # Parity and row scales read all blocks of their rows, even if nothing else does.
     encoded = {plan.product.encoded.name for plan in plans if isinstance(plan.product, Program)}
     return kept + [key for name in encoded for key in dsk.layers[name].get_output_keys()]
-
-
-def _entries(dsk: HighLevelGraph, program: Program) -> list[str]:
-    """Return the layers of a program that read the encoded array itself."""
-    return [name for name in sorted(program.layers) if program.encoded.name in dsk.dependencies[name]]
 
 
 def _blocks(layer: Any, names: set[str]) -> list[Any]:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import key_split
 
 from dask_coded.graph.doors import EVERYWHERE, Door, Key
-from dask_coded.graph.encoded import Encoded, EncodedLayer
+from dask_coded.graph.encoded import Encoded, EncodedAxis, encoded_arrays
 from dask_coded.graph.find import Blocks, CodedAxis, Operand, Refusal, blocks_of, consumers
 from dask_coded.graph.groups import Part
 from dask_coded.graph.lanes import Lane
@@ -44,20 +45,34 @@ class Program:
         All of them.
     blocks : Blocks
         The target's.
-    encoded : Encoded
-        The array.
+    encoded : EncodedAxis
+        The array, and along which axis its parity is used.
     axis : CodedAxis
         The coded axis, of the array and of the target.
     work : str
         The first layer that computes something; pieces are named after it.
+    views : frozenset of str
+        Those of `layers` that compute nothing; other programs may go through them too.
+    beside : dict of str to str
+        Layers that read the array, or a view of it, beside what they carry on: it is left as it is.
+    entries : frozenset of str
+        Those of `layers` that carry on the array itself.
     """
 
     target: str
     layers: frozenset[str]
     blocks: Blocks
-    encoded: Encoded
+    encoded: EncodedAxis
     axis: CodedAxis
     work: str
+    views: frozenset[str]
+    beside: Mapping[str, str]
+    entries: frozenset[str]
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The layers that no other program may go through."""
+        return self.layers - self.views
 
     @property
     def layer(self) -> str:
@@ -104,10 +119,10 @@ def find_programs(
     keys : iterable of keys
         What is to be computed.
     known : dict
-        Encoded arrays that are in memory, by name.
+        Encoded arrays that may be in memory, by name; of those that the graph itself encodes,
+        what is said here counts.
     """
-    sources = dict(known)
-    sources |= {name: layer.encoded for name, layer in dsk.layers.items() if isinstance(layer, EncodedLayer)}
+    sources = {encoded.name: encoded for encoded in encoded_arrays(dsk)} | dict(known)
     sources = {name: encoded for name, encoded in sources.items() if name in dsk.layers}
     if not sources:
         return [], []
@@ -119,8 +134,23 @@ def find_programs(
     refusals: list[Refusal] = []
     for encoded in sources.values():
         if encoded.name in culled.layers:
-            _follow(dsk, culled, readers, encoded, requested, programs, refusals)
-    return programs, refusals
+            taken = {name for program in programs for name in program.own}
+            trails = [_Trail(Walk(dsk, culled, axis), readers, requested, taken) for axis in encoded.axes]
+            for trail in trails:
+                trail.follow()
+            programs += _apart([program for trail in trails for program in trail.programs])
+            refusals += (refusal for trail in trails for refusal in trail.refusals)
+    inside = {name for program in programs for name in program.layers}
+    return programs, [refusal for refusal in dict.fromkeys(refusals) if refusal.layer not in inside]
+
+
+def _apart(programs: list[Program]) -> list[Program]:
+    """Return programs that do not compete for a layer; the longest win."""
+    chosen: list[Program] = []
+    for program in sorted(programs, key=lambda program: -len(program.layers)):
+        if all(program.own.isdisjoint(other.own) for other in chosen):
+            chosen.append(program)
+    return [program for program in programs if program in chosen]
 
 
 def _culled(dsk: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
@@ -131,52 +161,69 @@ def _culled(dsk: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
     return HighLevelGraph(found, {name: dsk.dependencies[name] & found.keys() for name in found})
 
 
-def _follow(
-    dsk: HighLevelGraph,
-    culled: HighLevelGraph,
-    readers: Mapping[str, list[str]],
-    encoded: Encoded,
-    requested: frozenset[str],
-    programs: list[Program],
-    refusals: list[Refusal],
-) -> None:
-    walk = Walk(dsk, culled, encoded)
-    taken = {name for program in programs for name in program.layers}
-    inside: dict[str, set[str]] = {encoded.name: set()}
-    for name in culled._toposort_layers():
-        before = culled.dependencies[name] & inside.keys()
-        if name == encoded.name or not before:
-            continue
-        ends = [one for one in before if one != encoded.name]
-        try:
-            if name in taken:
-                raise Barrier("another encoded array is carried through it")
-            walk.enter(name)
-        except Barrier as barrier:
-            refusals.append(Refusal(name, str(barrier)))
-            _close(walk, ends, inside, programs, refusals)
-            continue
-        inside[name] = {name}.union(*(inside.pop(one) for one in ends))
-        if len(readers[name]) != 1 or name in requested:
-            _close(walk, [name], inside, programs, refusals)
+@dataclass
+class _Trail:
+    """The programs of an array along one coded axis, while they are being found."""
 
+    walk: Walk
+    readers: Mapping[str, list[str]]
+    requested: frozenset[str]
+    #: Layers that other arrays are carried through.
+    taken: set[str]
+    programs: list[Program] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    #: For each layer at which lanes are open: all layers that they have come through.
+    open: dict[str, set[str]] = field(default_factory=dict)
 
-def _close(
-    walk: Walk,
-    ends: Iterable[str],
-    inside: dict[str, set[str]],
-    programs: list[Program],
-    refusals: list[Refusal],
-) -> None:
-    """End lanes at these layers; the layers after them read plain blocks."""
-    for end in ends:
-        layers = inside.pop(end)
+    def follow(self) -> None:
+        """Go through the graph."""
+        culled, source = self.walk.culled, self.walk.encoded.name
+        self.open[source] = set()
+        for name in culled._toposort_layers():
+            before = culled.dependencies[name] & self.open.keys()
+            if name == source or not before:
+                continue
+            ends = [one for one in before if one != source]
+            try:
+                self._enter(name, before)
+            except Barrier as barrier:
+                self.refusals.append(Refusal(name, str(barrier)))
+                self._close(ends)
+                continue
+            ends = [one for one in ends if one != self.walk.beside.get(name)]
+            self.open[name] = {name}.union(*(self.open[one] for one in ends))
+            for one in ends:
+                if one in self.walk.work:
+                    del self.open[one]
+            if len(self.readers[name]) != 1 or name in self.requested:
+                self._close([name])
+
+    def _enter(self, name: str, before: set[str]) -> None:
+        if name in self.taken:
+            raise Barrier("another encoded array is carried through it")
         try:
-            programs.append(_program(walk, end, layers))
-        except Barrier as barrier:
-            refusals.append(Refusal(end, str(barrier)))
-        for key in walk.culled.layers[end].get_output_keys():
-            walk.seen.pop(key, None)
+            self.walk.enter(name)
+        except Barrier:
+            # As in X.T @ X: linear in either operand, if the other one is left as it is.
+            for one in sorted(before - self.walk.work.keys()) if len(before) > 1 else ():
+                with suppress(Barrier):
+                    return self.walk.enter(name, plain=one)
+            raise
+
+    def _close(self, ends: Iterable[str]) -> None:
+        """End lanes at these layers; the layers after them read plain blocks.
+
+        A view stays open for whoever else reads it: each program has it to itself.
+        """
+        for end in ends:
+            try:
+                self.programs.append(_program(self.walk, end, self.open[end]))
+            except Barrier as barrier:
+                self.refusals.append(Refusal(end, str(barrier)))
+            if end in self.walk.work:
+                del self.open[end]
+                for key in self.walk.culled.layers[end].get_output_keys():
+                    self.walk.seen.pop(key, None)
 
 
 def _program(walk: Walk, target: str, layers: set[str]) -> Program:
@@ -204,7 +251,21 @@ def _program(walk: Walk, target: str, layers: set[str]) -> Program:
     _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
     rows = tuple(sorted({seen.row for _, seen in found}))
     coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
-    return Program(target, frozenset(layers), blocks, encoded, coded, walk.work[target])
+    return Program(
+        target,
+        frozenset(layers),
+        blocks,
+        encoded,
+        coded,
+        walk.work[target],
+        frozenset(layers - walk.work.keys()),
+        {name: plain for name, plain in walk.beside.items() if name in layers},
+        frozenset(
+            name
+            for name in layers
+            if encoded.name in walk.culled.dependencies[name] and walk.beside.get(name) != encoded.name
+        ),
+    )
 
 
 def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,11 +60,11 @@ class Plan:
         return cls(product, verdict, doors, (product.layer,))
 
     @classmethod
-    def on_encoded(cls, program: Program, entries: Iterable[str]) -> Plan:
+    def on_encoded(cls, program: Program) -> Plan:
         verdict = Verdict(
             True, "encoded", program.label, axes=(program.axis,), parity=(program.encoded.parity,)
         )
-        return cls(program, verdict, (program.door,), tuple(entries))
+        return cls(program, verdict, (program.door,), tuple(sorted(program.entries)))
 
 
 @dataclass

@@ -15,7 +15,7 @@ from dask.blockwise import Blockwise
 from dask.core import toposort
 from dask.highlevelgraph import HighLevelGraph
 
-from dask_coded.graph.encoded import Encoded
+from dask_coded.graph.encoded import EncodedAxis
 from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import is_block, name_part
@@ -39,17 +39,19 @@ class Seen:
 
 @dataclass
 class Walk:
-    """The lanes of one encoded array."""
+    """The lanes of an array along one coded axis."""
 
     dsk: HighLevelGraph
     #: Only what is to be computed; its layers know nothing of their arrays.
     culled: HighLevelGraph
-    encoded: Encoded
+    encoded: EncodedAxis
     seen: dict[Hashable, Seen] = field(default_factory=dict)
     #: Layers that belong to lanes, and the coded axis of those whose blocks are plain arrays.
     axes: dict[str, int | None] = field(default_factory=dict)
     #: The layer that first did some work, for each layer behind it.
     work: dict[str, str] = field(default_factory=dict)
+    #: Layers that read the array, or a view of it, as if it were not coded, beside what is.
+    beside: dict[str, str] = field(default_factory=dict)
     _forms: dict[Hashable, int] = field(default_factory=dict)
     _values: dict[int, Any] = field(default_factory=dict)
     _plain: dict[str, Blocks] = field(default_factory=dict)
@@ -70,8 +72,15 @@ class Walk:
     def _form(self, what: Hashable) -> int:
         return self._forms.setdefault(what, len(self._forms))
 
-    def enter(self, name: str) -> None:
+    def enter(self, name: str, plain: str | None = None) -> None:
         """Take in one more layer.
+
+        Parameters
+        ----------
+        name : str
+            The layer.
+        plain : str, optional
+            What the layer reads as if it were not coded: the array, or a view of it.
 
         Raises
         ------
@@ -85,7 +94,7 @@ class Walk:
         found: dict[Hashable, Seen] = {}
         within = {key: task.dependencies & tasks.keys() for key, task in tasks.items()}
         for key in toposort(tasks, within):
-            self._take(layer, key, tasks, found)
+            self._take(layer, key, tasks, found, plain)
         if any(is_block(key, name) and key not in found for key in tasks):
             raise Barrier("some of its blocks are not made of the encoded array")
         self.axes[name] = self._axis(found.values())
@@ -93,12 +102,20 @@ class Walk:
             before = [self.work[source] for source in sorted(sources) if source in self.work]
             self.work[name] = before[0] if before else name
         self.seen |= found
+        if plain is not None:
+            self.beside[name] = plain
 
     def _take(
-        self, layer: Any, key: Any, tasks: Mapping[Any, GraphNode], found: dict[Hashable, Seen]
+        self,
+        layer: Any,
+        key: Any,
+        tasks: Mapping[Any, GraphNode],
+        found: dict[Hashable, Seen],
+        plain: str | None,
     ) -> None:
         task = tasks[key]
-        coded = {dep: found.get(dep) or self.seen.get(dep) for dep in task.dependencies}
+        read = [dep for dep in task.dependencies if name_part(dep) != plain]
+        coded = {dep: found.get(dep) or self.seen.get(dep) for dep in read}
         mine = {dep: seen for dep, seen in coded.items() if seen is not None}
         if not mine:
             return

@@ -5,7 +5,6 @@ Knows no Dask, clock or I/O. The scheduler plugin tells what is in memory where.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
@@ -168,29 +167,33 @@ class Shelf:
 
     def __init__(self) -> None:
         self.request_of: dict[Hashable, Request] = {}
-        #: By block, parity piece and encode task.
-        self.group_of: dict[Hashable, KeptGroup] = {}
+        #: By block, parity piece, row scales and encode task; in the order in which they were put here.
+        self.groups_of: dict[Hashable, dict[KeptGroup, None]] = {}
         self.groups: dict[str, KeptGroup] = {}
         #: Blocks without a task that could compute them again.
         self.scattered: set[Hashable] = set()
         #: Blocks of encoded arrays that are not in memory yet, by group.
         self.expected: dict[KeptEncodedGroup, set[Hashable]] = {}
-        #: In how many groups each key is that several may share.
-        self.shared: Counter[Hashable] = Counter()
 
     def put(self, group: KeptGroup) -> None:
         """Keep a new group."""
         self.groups[group.name] = group
-        self.shared.update(group.extras)
-        self.group_of.update(dict.fromkeys((*group.pieces, *group.extras, group.encoded), group))
+        for key in (*group.pieces, *group.extras, group.encoded):
+            self.groups_of.setdefault(key, {})[group] = None
 
     def take(self, group: KeptGroup) -> None:
         """Keep a group no longer."""
-        if self.groups.pop(group.name, None) is not None:
-            self.shared -= Counter(group.extras)
+        self.groups.pop(group.name, None)
         for key in (*group.pieces, *group.extras, group.encoded):
-            if self.group_of.get(key) is group:
-                del self.group_of[key]
+            found = self.groups_of.get(key, {})
+            found.pop(group, None)
+            if not found:
+                self.groups_of.pop(key, None)
+
+    def neighbours(self, key: Hashable) -> Iterator[Hashable]:
+        """Yield the other pieces of every group that a piece belongs to."""
+        for group in self.groups_of.get(key, ()):
+            yield from (piece for piece in group.pieces if piece != key)
 
     def requests(self) -> Iterator[Request]:
         """Yield what is still to be put in groups."""

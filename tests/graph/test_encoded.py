@@ -24,7 +24,7 @@ def kept(group):
     )
 
 
-@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1, (0, 1)])
 @pytest.mark.parametrize("parity", [1, 2])
 def test_every_block_is_rebuilt_from_the_tasks_of_its_group(axis, parity):
     x = encode(da.from_array(NUMBERS, chunks=((5, 4, 6, 5, 3), 2)), axis=axis, parity=parity, group=3)
@@ -32,6 +32,8 @@ def test_every_block_is_rebuilt_from_the_tasks_of_its_group(axis, parity):
     groups = encoded.groups()
     assert len({key for group in groups for key in group.group.targets}) == x.npartitions
     assert len({group.group.name for group in groups}) == len(groups)
+    pieces = [key for group in groups for key in group.group.pieces]
+    assert all(pieces.count(key) == (2 if axis == (0, 1) and key in every(x) else 1) for key in pieces)
     for found in groups:
         group, tasks = kept(found), dict(found.tasks)
         assert all(set(task.dependencies) <= tasks.keys() | every(x) for task in tasks.values())
@@ -77,6 +79,6 @@ def test_groups_share_the_scales_of_their_rows():
     for group in groups:
         shelf.put(group)
     shelf.take(groups[0])
-    assert shelf.shared[one.group.scales] == 1
+    assert list(shelf.groups_of[one.group.scales]) == [groups[1]]
     shelf.take(groups[1])
-    assert not shelf.shared[one.group.scales] and not shelf.group_of
+    assert not shelf.groups_of

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 import pytest
+from dask.highlevelgraph import HighLevelGraph
 from encoded_helpers import check, encode, matrix, programs, rewritten
-from graph_helpers import groups
+from graph_helpers import groups, value
 
 from dask_coded.encode import linear
 from dask_coded.graph.inputs import Inputs
+from dask_coded.graph.optimizer import CodedOptimizer
+from dask_coded.graph.settings import Settings
 
 W = matrix((8, 5), (4, 5), seed=1)
 V = matrix((8,), 4, seed=2)
+TALL = matrix((12, 4), (3, 4), seed=3)
 
 
 SHIFT = linear(lambda b: b + np.roll(b, 1, 1) - np.roll(b, -1, 1), along=1)
@@ -35,6 +39,12 @@ LINEAR = {
     "sum of products": lambda x: x @ W + (2 * x) @ (W + 1),
     "difference of products": lambda x: x @ W - x[:, ::-1] @ W,
     "factors of columns": lambda x: (x * V) @ W,
+    "gram": lambda x: x @ x.T,
+    "gram of views": lambda x: (2 * x)[:, 1:] @ x[:, :-1].T,
+    "gram of results": lambda x: (y := x @ W) @ y.T,
+    "gram of one view": lambda x: (y := 2 * x) @ y.T,
+    "gram of one view, once more": lambda x: ((y := x[:, ::-1]) @ y.T) @ (x @ y.T) + y @ W[:, :1],
+    "view read twice": lambda x: (lambda y: y @ W[:5] + y.sum(axis=1, keepdims=True))(3 * x[:, 2:7]),
     "sum": lambda x: x.sum(axis=1),
     "sum, axis kept": lambda x: x.sum(axis=1, keepdims=True),
     "mean": lambda x: x.mean(axis=1),
@@ -63,7 +73,7 @@ BARRIERS = {
     "trimmed by place": (lambda x: x.map_overlap(SHIFT, depth={0: 0, 1: 1}), "not do the same"),
     "only views": (lambda x: (2 * x.T)[1:], "worth decoding"),
     "contraction": (lambda x: x.T @ matrix((12,), 3), "contracts the coded axis"),
-    "gram": (lambda x: x @ x.T, "two coded arrays"),
+    "times itself": (lambda x: (x * (2 * x)) @ W, "element by element"),
     "power": (lambda x: (x**2).sum(axis=1), "power"),
     "comparison": (lambda x: (x > 0).sum(axis=1), "greater"),
     "maximum": (lambda x: x.max(axis=1), "max"),
@@ -75,7 +85,7 @@ BARRIERS = {
     "rows joined": (lambda x: x.rechunk({0: 6}) @ W, "coded axis"),
     "reduction": (lambda x: x.sum(axis=0), "over the coded axis"),
     "running sum": (lambda x: x.cumsum(axis=0).sum(axis=1), "coded axis"),
-    "intercept": (lambda x: (x + 1.0) @ W, "not coded"),
+    "intercept": (lambda x: (x + 1.0) @ W, "encode the sum"),
     "division by it": (lambda x: (1 / x) @ W, "division by"),
     "undeclared": (lambda x: x.map_blocks(lambda b: b * 2) @ W, "linear"),
     "declared along it": (lambda x: x.map_blocks(linear(np.flipud, along=0)) @ W, "works along"),
@@ -137,6 +147,13 @@ def test_barriers(name):
     check(build(x))
 
 
+def test_running_sums_are_coded_whatever_is_cut_out_of_them():
+    x = encode(matrix((12, 8), (3, 2)))
+    for start in range(0, 8, 2):
+        for stop in range(start + 1, 9):
+            assert check(x.cumsum(axis=1)[:, start:stop]) >= 1, (start, stop)
+
+
 def test_other_axis_and_columns():
     x = encode(matrix((8, 12), (4, 3)), axis=1, parity=2)
     assert check(W.T @ x) == 1
@@ -156,6 +173,8 @@ def test_two_encoded_arrays_each_have_their_lanes():
     x, y = encode(matrix((12, 8), (3, 4))), encode(matrix((12, 8), (3, 4), seed=5))
     assert check(da.concatenate([x @ W, y @ W], axis=1)) == 2
     assert check((x + y) @ W) == 0
+    assert any("encode the sum" in refusal.reason for refusal in programs((x + y) @ W)[1])
+    assert check(encode(x + y) @ W) == 1 and check(x @ W - y @ W) == 2
 
 
 def test_encoding_is_named_alike_in_every_graph():
@@ -175,3 +194,50 @@ def test_parity_tasks_are_made_once_for_each_graph(monkeypatch):
     x = encode(matrix((12, 8), (3, 8)), parity=1)
     rewritten(x @ matrix((8, 9), (8, 3)))
     assert len(made) == 1
+
+
+BOTH = {
+    "rows": (lambda x: x @ W, 1),
+    "columns": (lambda x: x.T @ TALL, 1),
+    "columns, vector": (lambda x: x.T @ TALL[:, 0], 1),
+    "gram": (lambda x: x.T @ x, 1),
+    "gram of rows": (lambda x: x @ x.T, 1),
+    "gradient": (lambda x: x.T @ (x @ V - TALL[:, 0]), 2),
+    "two gradients": (lambda x: x.T @ (x @ (V - 0.1 * (x.T @ (x @ V)))), 4),
+    "scaled gradient": (lambda x: (x / 3).T @ da.tanh((x / 3) @ V), 2),
+    "sums": (lambda x: x.sum(axis=0, keepdims=True) + x.sum(axis=1, keepdims=True), 2),
+    "sum of scaled": (lambda x: (2 * x).sum(axis=1), 1),
+    "view read elsewhere": (lambda x: da.exp(x.T) @ TALL + x.T @ TALL, 1),
+    "gram of scaled": (lambda x: (y := x / 3).T @ y, 1),
+}
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("parity", [1, 2])
+def test_both_axes(name, parity):
+    build, number = BOTH[name]
+    x = encode(matrix((12, 8), (3, 2)), axis=(0, 1), parity=parity)
+    found, refusals = programs(build(x))
+    assert len(found) == number, refusals
+    assert check(build(x)) >= number
+    inside = {layer for program in found for layer in program.layers}
+    assert inside.isdisjoint(refusal.layer for refusal in refusals)
+
+
+def test_views_that_are_asked_for_stay():
+    x = encode(matrix((12, 8), (3, 2)), axis=(0, 1))
+    y, z = x.T, x.T @ TALL
+    graph = CodedOptimizer(Settings(), products=False)(
+        HighLevelGraph.merge(y.dask, z.dask), [y.__dask_keys__(), z.__dask_keys__()]
+    )
+    assert len(groups(graph)) == 1
+    assert np.array_equal(value(y, graph), y.compute(scheduler="sync"))
+    assert np.array_equal(value(z, graph), z.compute(scheduler="sync"))
+
+
+def test_an_operation_along_a_third_axis_is_coded_along_one():
+    x = encode(matrix((6, 6, 4), (2, 3, 4)), axis=(0, 1))
+    assert len(programs(da.fft.fft(x, axis=2))[0]) == 1
+    (program,) = programs((da.fft.fft(x, axis=2)).sum(axis=0))[0]
+    assert program.encoded.axis == 1, "the longer program wins"
+    assert check(da.fft.fft(x, axis=2).sum(axis=0)) == 1

@@ -58,12 +58,17 @@ LINEAR = {
     "sum kept": lambda draw, x: x.sum(axis=1, keepdims=True),
     "running sum": lambda draw, x: x.cumsum(axis=1),
     "flipped": lambda draw, x: x.map_blocks(FLIP, dtype=x.dtype),
+    "times its own": lambda draw, x: x @ x[:3].T,
 }
 STEPS = LINEAR | {
     # barriers: from here on plain Dask
     "squared": lambda draw, x: x * x,
     "exponential": lambda draw, x: da.sin(x) if x.dtype.kind != "i" else abs(x),
     "shifted": lambda draw, x: x + 1,
+    "turned": lambda draw, x: x.T,
+    "gram": lambda draw, x: x.T @ x,
+    "read twice": lambda draw, x: da.concatenate([x @ x.T, x @ x[:2].T, x.T.sum(axis=0)[:, None]], axis=1),
+    "summed over rows": lambda draw, x: x.sum(axis=0, keepdims=True),
     "rows reversed": lambda draw, x: x[::-1],
     "rows centred": lambda draw, x: x - x.sum(axis=0),
     "compared": lambda draw, x: da.where(x > 0, x, 0),
@@ -77,13 +82,13 @@ def random_programs(draw):
     dtype = draw(st.sampled_from(["f8", "f8", "f4", "c16", "i8"]))
     x = matrix((sum(lengths), width), (lengths, draw(st.integers(1, width))), dtype, draw(st.integers(0, 9)))
     most = 1 if dtype == "i8" else 3
-    axis = draw(st.sampled_from([0, 0, 1]))
+    axis = draw(st.sampled_from([0, 0, 1, (0, 1) if x.numblocks[1] > 1 else 0]))
     first = draw(st.lists(st.sampled_from(sorted(LINEAR)), min_size=1, max_size=3))
     names = [*first, *draw(st.lists(st.sampled_from(sorted(STEPS)), max_size=3))]
     x = encode(
-        x if axis == 0 else x.T, axis=axis, parity=draw(st.integers(1, most)), group=draw(st.integers(2, 4))
+        x.T if axis == 1 else x, axis=axis, parity=draw(st.integers(1, most)), group=draw(st.integers(2, 4))
     )
-    y = x if axis == 0 else x.T
+    y = x.T if axis == 1 else x
     for name in names:
         y = STEPS[name](draw, y)
     return y, names

@@ -55,6 +55,17 @@ def test_no_group_without_room() -> None:
 def test_shelf_forgets_what_is_taken() -> None:
     shelf = Shelf()
     shelf.put(GROUP)
-    assert shelf.group_of["a"] is shelf.group_of["q"] is shelf.group_of["e"] is GROUP
+    assert [list(shelf.groups_of[key]) for key in "aqe"] == [[GROUP]] * 3
     shelf.take(GROUP)
-    assert not shelf.group_of and not shelf.groups
+    assert not shelf.groups_of and not shelf.groups
+
+
+def test_a_piece_of_two_groups_has_the_neighbours_of_both() -> None:
+    shelf = Shelf()
+    other = KeptGroup("other", ("a", "x"), ("y",), "f", "")
+    shelf.put(GROUP)
+    shelf.put(other)
+    assert list(shelf.groups_of["a"]) == [GROUP, other] and list(shelf.groups_of["y"]) == [other]
+    assert list(shelf.neighbours("a")) == [*(piece for piece in GROUP.pieces if piece != "a"), "x", "y"]
+    shelf.take(GROUP)
+    assert list(shelf.groups_of["a"]) == [other] and list(shelf.neighbours("a")) == ["x", "y"]

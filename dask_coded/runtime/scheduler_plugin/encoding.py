@@ -179,7 +179,7 @@ class Encoding:
     def parity_in(self, group: KeptGroup, key: Hashable) -> None:
         """Cut a finished piece loose; drop the copies of blocks that encoding has left behind."""
         ts = self.scheduler.tasks.get(key)
-        if ts is None or ts.state != "memory" or self.shelf.group_of.get(key) is not group:
+        if ts is None or ts.state != "memory" or group not in self.shelf.groups_of.get(key, ()):
             return
         if not isinstance(group, KeptEncodedGroup):
             replace_dependencies(ts, tasks.finished_task(key), ())
@@ -201,7 +201,7 @@ class Encoding:
     def parity_lost(self, group: KeptGroup, ts: TaskState) -> None:
         """Let a released parity piece be made again."""
         if isinstance(group, KeptEncodedGroup):
-            self.spreading.keep_apart(group, ts)  # its task reads the blocks as ever
+            self.spreading.keep_apart(ts)  # its task reads the blocks as ever
             return
         blocks = self.hands.states(group.blocks)
         if group.gone or len(blocks) < len(group.blocks):
@@ -210,7 +210,7 @@ class Encoding:
         index = group.parity.index(ts.key)
         spec = tasks.parity_again_task(ts.key, group.blocks, len(group.parity), index)
         replace_dependencies(ts, spec, blocks)
-        self.spreading.keep_apart(group, ts)
+        self.spreading.keep_apart(ts)
 
     def drop_copies(self, keys: Iterable[Hashable], workers: Collection[str]) -> None:
         """Drop replicas of pieces from workers that needed them for a moment."""

@@ -272,7 +272,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def _in_use(self, key: Hashable) -> bool:
         """Tell whether a key is read by groups under way or kept for good."""
-        return key in self.vault.shelf.group_of or any(book.open for book in self.machine.books_of(key))
+        return key in self.vault.shelf.groups_of or any(book.open for book in self.machine.books_of(key))
 
     def _sweep_orphans(self, keys: list[Hashable]) -> None:
         """Forget tasks of ours that a key collision left without dependents."""

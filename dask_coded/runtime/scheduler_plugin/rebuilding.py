@@ -85,10 +85,10 @@ class Rebuilding:
         return True
 
     def _lend(self, ts: TaskState) -> bool:
-        group = self.shelf.group_of.get(ts.key)
-        plan = self.plan(ts.key)
-        if group is None or plan is None:
+        found = self.plan(ts.key)
+        if found is None:
             return False
+        group, plan = found
         self.lent[ts.key] = Lent(
             ts.run_spec,
             frozenset(ts.dependencies),
@@ -102,7 +102,7 @@ class Rebuilding:
         replace_dependencies(ts, spec, self.hands.states(plan.values()))
         ts.retries = max(ts.retries, REBUILD_RETRIES)
         if not ts.worker_restrictions and not ts.host_restrictions:
-            self.spreading.keep_apart(group, ts)
+            self.spreading.keep_apart(ts)
         self.counters.bytes_moved += sum(source.get_nbytes() for source in ts.dependencies)
         return True
 
@@ -121,23 +121,27 @@ class Rebuilding:
         else:
             self.counters.recomputed += 1
 
-    def plan(self, key: Hashable) -> dict[int, Hashable] | None:
-        """Return what to rebuild a block from, None if too little is left."""
-        group = self.shelf.group_of.get(key)
-        if group is None:
-            return None
-        needed = (*group.pieces, *group.extras)
-        return group.plan(key, {piece for piece in needed if self.hands.is_readable(piece)})
+    def plan(self, key: Hashable) -> tuple[KeptGroup, dict[int, Hashable]] | None:
+        """Return the group and the fewest pieces to rebuild a block from, None if too little is left."""
+        found: list[tuple[KeptGroup, dict[int, Hashable]]] = []
+        for group in self.shelf.groups_of.get(key, ()):
+            needed = (*group.pieces, *group.extras)
+            plan = group.plan(key, {piece for piece in needed if self.hands.is_readable(piece)})
+            if plan is not None:
+                found.append((group, plan))
+        return min(found, key=lambda pair: len(pair[1]), default=None)
 
     def plan_again(self, key: Hashable) -> None:
         """A piece that a rebuild may read is gone: read others, or compute the block again."""
-        ts, lent, group = self.scheduler.tasks.get(key), self.lent.get(key), self.shelf.group_of.get(key)
+        ts, lent = self.scheduler.tasks.get(key), self.lent.get(key)
         if ts is None or lent is None or ts.state == "memory":
             return
-        if group is not None and all(self.hands.is_readable(dts.key) for dts in ts.dependencies):
+        kept = key in self.shelf.groups_of
+        if kept and all(self.hands.is_readable(dts.key) for dts in ts.dependencies):
             return
-        plan = self.plan(key)
-        if group is not None and plan is not None:
+        found = self.plan(key)
+        if found is not None:
+            group, plan = found
             self.hands.respecify(ts, rebuild_task(group, key, plan))
             return
         self.counters.recomputed += 1
@@ -146,15 +150,12 @@ class Rebuilding:
 
     def give_back(self, key: Hashable) -> None:
         """A block is rebuilt: its task is again what it was."""
-        ts, lent, group = self.scheduler.tasks.get(key), self.lent.get(key), self.shelf.group_of.get(key)
+        ts, lent = self.scheduler.tasks.get(key), self.lent.get(key)
         if ts is None or lent is None or ts.state != "memory":
             return
         replace_dependencies(ts, lent.spec, self._alive(lent.dependencies))
         self._end_loan(ts)
-        if group is not None:
-            self.encoding.drop_copies(
-                [piece for piece in group.pieces if piece != key], {ws.address for ws in ts.who_has or ()}
-            )
+        self.encoding.drop_copies(self.shelf.neighbours(key), {ws.address for ws in ts.who_has or ()})
 
     def _alive(self, states: Iterable[TaskState]) -> list[TaskState]:
         return [dts for dts in states if self.scheduler.tasks.get(dts.key) is dts]
@@ -163,5 +164,5 @@ class Rebuilding:
         lent = self.lent.pop(ts.key)
         ts.worker_restrictions, ts.loose_restrictions = lent.restrictions, lent.loose
         ts.retries = lent.retries
-        self.hands.unwant([dts.key for dts in lent.dependencies if dts.key not in self.shelf.group_of])
+        self.hands.unwant([dts.key for dts in lent.dependencies if dts.key not in self.shelf.groups_of])
         self.hands.sign_off()

@@ -43,12 +43,11 @@ class ReduceReplicasApart(ReduceReplicas):  # type: ignore[misc]
 
         None of those that are read in the place of one on a worker that gets no work.
         """
-        group = self.shelf.group_of.get(ts.key)
-        if group is None or not ts.who_has:
+        if ts.key not in self.shelf.groups_of or not ts.who_has:
             return candidates
         if not ts.who_has <= self.manager.scheduler.running:
             return set()
-        others = holders(self.manager.scheduler, (key for key in group.pieces if key != ts.key))
+        others = holders(self.manager.scheduler, self.shelf.neighbours(ts.key))
         apart = min((ws for ws in ts.who_has if ws not in others), key=_by_address, default=None)
         return candidates if apart is None else (candidates or ts.who_has) - {apart}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from dask_coded.runtime.shelf import KeptGroup
+from dask_coded.runtime.shelf import KeptGroup, Shelf
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
@@ -62,8 +62,9 @@ class Move:
 class Spreading:
     """Chooses workers for pieces, and moves pieces that have come together."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, shelf: Shelf) -> None:
         self.scheduler = scheduler
+        self.shelf = shelf
         self.moves: dict[Hashable, Move] = {}
         #: Copies of blocks whose own worker gets no work.
         self.lent: dict[Hashable, Move] = {}
@@ -92,8 +93,8 @@ class Spreading:
         self.given.update(chosen[:parity])
         return chosen
 
-    def keep_apart(self, group: KeptGroup, ts: TaskState) -> None:
-        """Let a piece be computed on a worker that holds no other one, if there is such a worker.
+    def keep_apart(self, ts: TaskState) -> None:
+        """Let a piece be computed on a worker that holds no other one of its groups, or as few as possible.
 
         Nor on one that fetches this piece: a worker that fetches from where it was lost
         cannot compute it before that attempt has failed, which takes as long as
@@ -101,13 +102,14 @@ class Spreading:
         """
         fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
         able = self.scheduler.running - fetching
-        taken = holders(self.scheduler, (key for key in group.pieces if key != ts.key))
-        others = able - set(taken) or able
-        if others:
-            crowd = Counter(ws.host for ws in taken)
-            least = min(crowd[ws.host] for ws in others)
-            ts.worker_restrictions = {ws.address for ws in others if crowd[ws.host] == least}
-            ts.loose_restrictions = True
+        held = Counter(holders(self.scheduler, self.shelf.neighbours(ts.key)))
+        crowd: Counter[str] = Counter()
+        for ws, number in held.items():
+            crowd[ws.host] += number
+        if able:
+            least = min((held[ws], crowd[ws.host]) for ws in able)
+            chosen = {ws.address for ws in able if (held[ws], crowd[ws.host]) == least}
+            ts.worker_restrictions, ts.loose_restrictions = chosen, True
 
     # ------------------------------------------------------------------ moving
 
@@ -180,7 +182,14 @@ class Spreading:
             if len(where) != 1 or key in self.moves or self.scheduler.tasks[key].state != "memory":
                 continue
             (source,) = where
-            target = min(free, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
+            others = self.shelf.groups_of[key].keys() - {group}
+            if others and taken[source] == 1:
+                continue  # what makes the machines of one group more equal may do the reverse for another
+            able = self._free_of(others, key, free)
+            if not able:
+                self._make_room(others, key, free, now)
+                continue
+            target = min(able, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
             here, there = machines.get(source, source), machines[target]
             # One machine more than parity covers is worth a move only if it makes machines more equal.
             if taken[source] > 1 or crowd[here] > max(len(group.parity), crowd[there] + 1):
@@ -191,13 +200,47 @@ class Spreading:
                 crowd[there] += 1
                 incoming[target] += 1
 
+    def _free_of(self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str]) -> list[str]:
+        """Return which workers hold no piece of other groups that a piece belongs to."""
+        taken = {a for other in others for one in other.pieces if one != key for a in self._where(one)}
+        return [address for address in free if address not in taken]
+
+    def _make_room(
+        self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str], now: float
+    ) -> None:
+        """Move parity away from a worker to which a piece can then be moved.
+
+        Parity is in one group only, so that there is a place for it more often.
+        """
+        for address in sorted(free):
+            there = [
+                (one, other)
+                for other in others
+                for one in other.pieces
+                if one != key and address in self._where(one)
+            ]
+            if len(there) != 1 or there[0][0] not in there[0][1].parity or there[0][0] in self.moves:
+                continue
+            ((parity, other),) = there
+            taken = {a for one in other.pieces for a in self._where(one)}
+            able = {ws.address for ws in self.scheduler.running} - taken
+            if able and self.scheduler.tasks[parity].state == "memory":
+                self._move(parity, address, min(able), now)
+                return
+
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
         if key in self.moves and not self.moves[key].lent:
             return {self.moves[key].target}
         if key in self.lent or key in self.moves:
             return {(self.lent.get(key) or self.moves[key]).source}
-        return {ws.address for ws in holders(self.scheduler, [key])}
+        ts = self.scheduler.tasks.get(key)
+        if ts is None or ts.who_has:
+            return {ws.address for ws in holders(self.scheduler, [key])}
+        if ts.processing_on is not None:
+            return {ts.processing_on.address}
+        planned = ts.worker_restrictions or ()
+        return set(planned) if len(planned) == 1 else set()
 
     def _move(self, key: Hashable, source: str, target: str, now: float, lent: bool = False) -> None:
         self.moves[key] = Move(source, target, now, lent)

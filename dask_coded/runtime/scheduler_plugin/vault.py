@@ -51,7 +51,7 @@ class Vault:
         self.counters = counters
         self.later = later
         self.shelf = Shelf()
-        self.spreading = Spreading(scheduler)
+        self.spreading = Spreading(scheduler, self.shelf)
         self.encoding = Encoding(scheduler, hands, self.shelf, self.spreading, counters, later)
         self.rebuilding = Rebuilding(scheduler, hands, self.shelf, self.spreading, self.encoding, counters)
         self.watching = Watching(scheduler, hands, self.shelf, self.rebuilding, counters)
@@ -68,7 +68,7 @@ class Vault:
 
     def protect(self, keys: Iterable[Hashable], parity: int, group: int | None) -> None:
         """Give these blocks parity, each as soon as it is in memory."""
-        known = self.shelf.request_of.keys() | self.shelf.group_of.keys()
+        known = self.shelf.request_of.keys() | self.shelf.groups_of.keys()
         new = [key for key in keys if key not in known]
         request = Request(f"persist-{uuid4().hex}", parity, group, set(new))
         self.shelf.request_of.update(dict.fromkeys(new, request))
@@ -86,8 +86,9 @@ class Vault:
         """Keep the blocks of an encoded array, and their parity, once they are in memory."""
         replicas.take_over(self.scheduler, self.shelf)
         for group in found:
-            if group.group.name not in self.shelf.groups and not any(
-                key in self.shelf.group_of for key in group.group.targets
+            keepers = {one for key in group.group.targets for one in self.shelf.groups_of.get(key, ())}
+            if group.group.name not in self.shelf.groups and all(
+                isinstance(keeper, KeptEncodedGroup) for keeper in keepers
             ):
                 self.encoding.expect(group)
         for kept in list(self.shelf.expected):
@@ -139,11 +140,11 @@ class Vault:
         if key in self.rebuilding.lent:
             self.counters.rebuilt += 1
             self.later(functools.partial(self.rebuilding.give_back, key))
-        request, group = self.shelf.request_of.get(key), self.shelf.group_of.get(key)
+        request = self.shelf.request_of.get(key)
         if request is not None:
             self._arrived(ts)
             self.later(functools.partial(self.encoding.gather, request))
-        if group is not None:
+        for group in self.shelf.groups_of.get(key, ()):
             group.gone.discard(key)
             if key in group.parity:
                 self.later(functools.partial(self.encoding.parity_in, group, key))
@@ -158,29 +159,29 @@ class Vault:
         if start == "processing" and key in self.rebuilding.lent:
             self.rebuilding.interrupted(ts, failed)
         if start == "memory":
-            request, group = self.shelf.request_of.get(key), self.shelf.group_of.get(key)
+            request, groups = self.shelf.request_of.get(key), list(self.shelf.groups_of.get(key, ()))
             if request is not None:
                 request.leave(key)
                 if needed:
                     request.awaited.add(key)
                 else:
                     self._no_longer_asked(key)
-            if key in self.shelf.scattered and not (group and needed):
+            if key in self.shelf.scattered and not (groups and needed):
                 ts.has_lost_dependencies = True  # the scheduler gives it up, as it does without a run_spec
-            if group is not None:
+            for group in groups:
                 self._piece_released(group, ts, needed)
+            if any(key in group.blocks for group in groups) and needed and not self.rebuilding.begin(ts):
+                self._compute_again(ts)
 
     def _piece_released(self, group: KeptGroup, ts: TaskState, needed: bool) -> None:
         key = ts.key
-        if isinstance(group, KeptEncodedGroup) and group in self.shelf.expected:
+        if isinstance(group, KeptEncodedGroup) and group in self.shelf.expected and key in group.blocks:
             self.shelf.expected[group].add(key)
         if key in group.parity:
             self._parity_lost(group, ts)
-        elif key in group.blocks and needed and not self.rebuilding.begin(ts):
-            self._compute_again(group, ts)
         elif key in group.blocks and not needed:
             self._gone(group, key)
-        for block in group.blocks:
+        for block in group.blocks if self.rebuilding.lent else ():
             if block in self.rebuilding.lent and block != key:
                 self.later(functools.partial(self.rebuilding.plan_again, block))
 
@@ -189,12 +190,12 @@ class Vault:
         if not ts.dependencies and not isinstance(group, KeptEncodedGroup):
             self.later(functools.partial(self.drop, group))
 
-    def _compute_again(self, group: KeptGroup, ts: TaskState) -> None:
+    def _compute_again(self, ts: TaskState) -> None:
         """Too little is left: Dask computes the block again, not where the attempt to read it hangs."""
         self.rebuilding.give_up(ts)
         if ts.dependents and not ts.worker_restrictions and not ts.host_restrictions:
             self.restricted[ts.key] = (ts.worker_restrictions, ts.loose_restrictions)
-            self.spreading.keep_apart(group, ts)
+            self.spreading.keep_apart(ts)
 
     def on_no_worker(self, key: Hashable) -> None:
         """No worker runs: let the task go to whichever comes first.
@@ -202,18 +203,20 @@ class Vault:
         The scheduler offers it only to workers that it is restricted to, however
         loosely, and those chosen for it may never come back.
         """
-        lent, group = self.rebuilding.lent.get(key), self.shelf.group_of.get(key)
-        ours = group is not None and key not in group.blocks
+        lent = self.rebuilding.lent.get(key)
+        ours = any(key not in group.blocks for group in self.shelf.groups_of.get(key, ()))
         if ours or key in self.restricted or (lent is not None and not lent.restrictions):
             self.scheduler.tasks[key].worker_restrictions = None
 
     def on_erred(self, key: Hashable) -> None:
         """A task failed for good."""
         self._no_longer_asked(key)
-        group = self.shelf.group_of.get(key)
-        if group is not None and key not in group.blocks:
-            logger.warning("dask_coded cannot protect %s blocks: their encoding failed", len(group.blocks))
-            self.later(functools.partial(self.drop, group))
+        for group in self.shelf.groups_of.get(key, ()):
+            if key not in group.blocks:
+                logger.warning(
+                    "dask_coded cannot protect %s blocks: their encoding failed", len(group.blocks)
+                )
+                self.later(functools.partial(self.drop, group))
 
     def on_forgotten(self, key: Hashable) -> None:
         """The scheduler knows the task no more."""
@@ -221,9 +224,9 @@ class Vault:
         self.rebuilding.lent.pop(key, None)
         self.restricted.pop(key, None)
         self.shelf.scattered.discard(key)
-        group = self.shelf.group_of.get(key)
-        if group is not None and key in group.blocks:
-            self._gone(group, key)
+        for group in self.shelf.groups_of.get(key, ()):
+            if key in group.blocks:
+                self._gone(group, key)
 
     def _gone(self, group: KeptGroup, key: Hashable) -> None:
         group.gone.add(key)
@@ -260,7 +263,8 @@ class Vault:
             if key in self.shelf.scattered and key in self.scheduler.tasks:
                 self.shelf.scattered.discard(key)
                 self.scheduler.tasks[key].run_spec = None
-        ours = [key for key in (*group.parity, *group.extras, group.encoded) if not self.shelf.shared[key]]
+        keys = (*group.parity, *group.extras, group.encoded)
+        ours = [key for key in keys if key not in self.shelf.groups_of]
         self.hands.unwant(ours)
         self.hands.sweep(ours)
         self.hands.sign_off()

@@ -40,7 +40,7 @@ class Watching:
         # Where most are silent the machine is too busy, and there is too little to rebuild from.
         if len(silent | self.frozen) <= len(self.scheduler.workers) // 2:
             for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
-                if any(ts.key in self.shelf.group_of for ts in ws.has_what):
+                if any(ts.key in self.shelf.groups_of for ts in ws.has_what):
                     self.frozen.add(ws.address)
                     self.counters.workers_held += 1
         for address in self.frozen & silent:
@@ -63,11 +63,10 @@ class Watching:
             return ts.processing_on.address in self.frozen and not bound and not seceded
         if not any(ws.address in self.frozen for ws in ts.who_has or ()):
             return False
-        group = self.shelf.group_of.get(ts.key)
-        if group is not None and self._can_do_without(group, ts.key):
+        if any(self._can_do_without(group, ts.key) for group in self.shelf.groups_of.get(ts.key, ())):
             return True
         return ts.key not in self.shelf.scattered and any(
-            waiter.key not in self.shelf.group_of for waiter in ts.waiters or ()
+            waiter.key not in self.shelf.groups_of for waiter in ts.waiters or ()
         )
 
     def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
