@@ -26,14 +26,14 @@ def make(number: int) -> np.ndarray:
     return np.full(1000, number)
 
 
-async def until(done: Callable[[], Any], seconds: float = 10.0) -> None:
+async def until(done: Callable[[], Any], seconds: float = 60.0) -> None:
     deadline = time() + seconds
     while not done():
         assert time() < deadline
         await asyncio.sleep(0.01)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=200)
 async def test_block_that_no_worker_was_left_for_runs_on_one_that_comes(c, s, *workers):
     """Dask tries what waits for a worker only on new ones that it is restricted to, however loosely."""
     await c.register_plugin(CodedPlugin())
