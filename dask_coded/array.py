@@ -18,14 +18,14 @@ from dask_coded.codes import Code
 from dask_coded.config import settings_from_config
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.alone import Alone
-from dask_coded.graph.encoded import Encoded, encoded_arrays
+from dask_coded.graph.encoded import Encoded, encoded_arrays, reads_encoded
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.optimizer import explain as product_verdicts
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.remedies import with_remedies
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
-from dask_coded.runtime.scheduler_plugin import CodedPlugin
+from dask_coded.runtime.scheduler_plugin import CodedPlugin, warn_clients
 
 __all__ = ["coded", "explain", "follow_encoded", "matmul"]
 
@@ -63,16 +63,20 @@ class OnScheduler:
             return plain_optimize(dsk, keys, **kwargs)
         workers = CodedPlugin.workers_here()
         if not workers:
-            # Products were asked for; of encoded arrays the client has the plugin installed.
-            level = logging.WARNING if self.products else logging.DEBUG
-            logger.log(level, "coded computation without the dask_coded scheduler plugin: running plain")
+            # Most graphs of a process that has encoded an array have nothing to do with it.
+            if self.products or reads_encoded(dsk):
+                warn_clients(
+                    "a coded computation ran as plain Dask's: its scheduler has no dask_coded plugin; "
+                    "call dask_coded.install(client)"
+                )
             return plain_optimize(dsk, keys, **kwargs)
         try:
             for encoded in encoded_arrays(dsk):
                 CodedPlugin.announce(encoded)
             settings = dataclasses.replace(self.settings, workers=workers)
             known: Any = CodedPlugin.encoded_here()
-            return CodedOptimizer(settings, known, self.products)(dsk, keys, **kwargs)
+            optimize = CodedOptimizer(settings, known, self.products, warn_clients)
+            return optimize(dsk, keys, **kwargs)
         except Exception:
             logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")
             return plain_optimize(dsk, keys, **kwargs)

@@ -14,7 +14,7 @@ from dask_coded.array import follow_encoded
 from dask_coded.codes import Code
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.cost import group_limit
-from dask_coded.graph.encoded import Encoded, EncodedAxis, EncodedLayer
+from dask_coded.graph.encoded import ROLE, Encoded, EncodedAxis, EncodedLayer
 from dask_coded.graph.groups import balanced
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import fingerprint, layer_name
@@ -106,7 +106,7 @@ def encode(
     if client is not None and not client.asynchronous:
         install(client)
     token = None if code is None else fingerprint(code)
-    name = layer_name("encoded", x.name, parity, cuts, token)
+    name = layer_name(ROLE, x.name, parity, cuts, token)
     encoded = Encoded(
         tuple(EncodedAxis(name, x.chunks, x.dtype.str, one, parity, cuts[one], code) for one in members)
     )

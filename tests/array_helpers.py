@@ -23,7 +23,7 @@ def coded_groups(client: Client) -> int:
     return int(dc.report(client).to_dict()["groups"])
 
 
-def leftovers(client: Client, seconds: float = 10.0) -> list[Any]:
+def leftovers(client: Client, seconds: float = 60.0) -> list[Any]:
     """Wait until everything is released; return the keys and clients that stay."""
     scheduler = client.cluster.scheduler
     deadline = monotonic() + seconds

@@ -20,6 +20,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from dask_coded.array import ENCODED
+from dask_coded.runtime.scheduler_plugin import CodedPlugin
 
 dask.config.set({"distributed.scheduler.validate": True})
 # A worker that is killed some seconds after another must be started anew too.
@@ -39,6 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="slow: needs --runslow"))
         if "gpu" in item.keywords and reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+    # The long files first: short ones fill the time in which the other process is still busy.
+    files = {item.path for item in items if "cluster" in item.keywords}
+    items.sort(key=lambda item: item.path not in files)
 
 
 def missing_gpu() -> str:
@@ -104,11 +108,16 @@ def shared(processes: LocalCluster, request: pytest.FixtureRequest) -> Iterator[
     """Connect to the shared processes; the plugin and its figures are the test's own."""
     with dask.config.set(SHORT_CONNECTS), Client(processes) as client:
         yield client
-        dask_coded.uninstall(client)
-        deadline = monotonic() + 60
+        if client.run_on_scheduler(has_plugin):
+            dask_coded.uninstall(client)
+        deadline = monotonic() + 120
         while (running := client.run_on_scheduler(number_running)) != request.module.WORKERS:
             assert monotonic() < deadline, f"{running} workers run"
             sleep(0.05)
+
+
+def has_plugin(dask_scheduler: Any) -> bool:
+    return CodedPlugin.name in dask_scheduler.plugins
 
 
 def number_running(dask_scheduler: Any) -> int:
@@ -121,7 +130,7 @@ def number_running(dask_scheduler: Any) -> int:
 def no_process_left() -> Iterator[None]:
     before = live_children()
     yield
-    deadline = monotonic() + 10
+    deadline = monotonic() + 60
     while (left := live_children() - before) and monotonic() < deadline:
         sleep(0.05)
     assert not left, f"processes left over: {sorted(child.pid for child in left)}"

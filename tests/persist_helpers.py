@@ -36,7 +36,7 @@ def holders(client: Client, x: Any) -> list[str]:
     return sorted(set(held), key=lambda worker: (-held.count(worker), worker))
 
 
-def until(done: Callable[[], Any], seconds: float = 40.0, state: Callable[[], Any] = lambda: None) -> Any:
+def until(done: Callable[[], Any], seconds: float = 120.0, state: Callable[[], Any] = lambda: None) -> Any:
     """Return what `done` returns once that is true; show `state` if it takes too long."""
     deadline = time.monotonic() + seconds
     while not (answer := done()):
@@ -97,7 +97,7 @@ def kill(client: Client, *workers: str) -> None:
 
 
 def until_gone(client: Client, *workers: str) -> None:
-    until(lambda: not set(workers) & set(client.scheduler_info(n_workers=-1)["workers"]), 20)
+    until(lambda: not set(workers) & set(client.scheduler_info(n_workers=-1)["workers"]), 60)
 
 
 def same_bytes(x: da.Array, expected: np.ndarray) -> None:
@@ -123,4 +123,4 @@ def assert_all_freed(client: Client) -> None:
         return {name: list(book) for name, book in books.items() if book}
 
     assert_nothing_left(client)
-    until(lambda: not client.run_on_scheduler(kept), 5, lambda: client.run_on_scheduler(kept))
+    until(lambda: not client.run_on_scheduler(kept), 60, lambda: client.run_on_scheduler(kept))

@@ -69,7 +69,7 @@ def test_with_a_killed_and_a_frozen_worker(cluster: Callable[..., Client]) -> No
         mine = {name: run for name, (of, run) in PROBLEMS.items() if of is numbers}
         for name, run in mine.items():
             assert agree(answers(numbers, run, x), expected[name]), name
-        client.wait_for_workers(6, timeout=30)
+        client.wait_for_workers(6, timeout=120)
         settled(client, 2)
         with testing.freeze(client, holders(client, x)[0]):
             for name, run in mine.items():

@@ -126,7 +126,7 @@ def test_a_late_block_is_decoded_on_the_device(
 def test_a_lost_block_is_rebuilt_on_the_device(put: Any, client: Client) -> None:
     a, _, x, _ = operands(put)
     x = dc.persist(x, parity=2)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while dc.report(client).to_dict()["redundancy"] < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     workers = client.cluster.workers.values()

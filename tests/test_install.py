@@ -12,11 +12,12 @@ import dask
 import numpy as np
 import pytest
 from array_helpers import coded_groups, forced
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from distributed.utils_test import gen_cluster
 from graph.graph_cases import tall, wide
 
 import dask_coded as dc
+from dask_coded.graph.lanes import NotSeparable
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 
 HANDLERS = {"coded_report", "coded_uninstall"}
@@ -78,6 +79,43 @@ def test_install_and_uninstall(cluster):
     assert coded_groups(client) == groups
 
 
+def warned(told: pytest.WarningsRecorder) -> int:
+    return sum(warning.category is dc.CodedWarning for warning in told)
+
+
+def test_clients_are_warned_once_where_no_plugin_runs(cluster):
+    client = cluster(2, processes=False)
+    x = dc.encode(tall(), parity=1)
+    kept = x.persist()
+    wait(kept)
+    dc.uninstall(client)
+    with pytest.warns(dc.CodedWarning, match="its scheduler has no dask_coded plugin") as told:
+        tall().sum().compute()
+        assert not warned(told), "nothing in it is encoded"
+        kept.sum().compute()
+        assert warned(told) == 1
+        (x + 1).sum().compute()
+        (kept + 2).compute()
+    assert warned(told) == 1
+
+
+def test_clients_are_warned_where_lanes_cannot_be_told_apart(cluster, monkeypatch):
+    def mixed(*args):
+        raise NotSeparable("for the test")
+
+    cluster(2, processes=False)
+    x = tall() @ wide()
+    value = x.compute()
+    monkeypatch.setattr("dask_coded.graph.optimizer.rewrite", mixed)
+    with (
+        forced(),
+        pytest.warns(dc.CodedWarning, match="is not coded: Dask's tasks for it mix its lanes") as told,
+    ):
+        assert np.array_equal(x.compute(), value)
+        assert np.array_equal(x.compute(), value)
+        assert warned(told) == 1
+
+
 @pytest.mark.parametrize(
     "arguments, settings",
     [
@@ -112,7 +150,7 @@ def test_client_that_comes_later_installs_the_plugin():
         switch.__exit__(None, None, None)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=200)
 async def test_asynchronous_client(c, s, *workers):
     x = tall() @ wide()
     value = await c.compute(x)
@@ -148,7 +186,7 @@ def bare_scheduler(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.cluster
 def test_scheduler_without_the_package(bare_scheduler):
-    with Client(scheduler_file=bare_scheduler, timeout=20):
+    with Client(scheduler_file=bare_scheduler, timeout=60):
         for function in (dc.install, dc.coded):
             with pytest.raises(dc.CodedError, match="cannot import 'dask_coded.*; install dask_coded where"):
                 function()

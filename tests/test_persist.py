@@ -37,7 +37,7 @@ def test_loses_one_worker_after_another(shared: Client, tmp_path: Any) -> None:
     for _ in range(3):
         settled(client, len(DTYPES))
         kill(client, holders(client, kept["float64"])[0])
-        client.wait_for_workers(WORKERS, timeout=30)
+        client.wait_for_workers(WORKERS, timeout=120)
         for dtype, x in kept.items():
             same_bytes(x, expected[dtype])
     settled(client, len(DTYPES))
@@ -60,13 +60,13 @@ def test_loses_two_at_once_and_then_too_many(shared: Client, tmp_path: Any) -> N
     settled(client)
     for _ in range(2):
         kill(client, *holders(client, x)[:2])
-        client.wait_for_workers(WORKERS, timeout=30)
+        client.wait_for_workers(WORKERS, timeout=120)
         same_bytes(x, expected)
         settled(client)
     assert len(runs.read_text()) == 4, "blocks were computed again"
     assert dc.report(client).to_dict()["rebuilt"] >= 4
     kill(client, *holders(client, x)[:3])
-    client.wait_for_workers(WORKERS, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=120)
     same_bytes(x, expected)
     assert 5 <= len(runs.read_text()) <= 7, "three of six pieces are lost: Dask computes them again"
     assert dc.report(client).to_dict()["errors"] == 0
@@ -200,10 +200,10 @@ def test_bugs_are_logged_and_harm_nothing(
             until(lambda: not client.run_on_scheduler(encoding) or errors(client) >= number)  # noqa: B023
             kill(client, holders(client, x)[0])
             same_bytes(x, expected)
-            until(lambda: errors(client) >= number, 10, lambda: method)  # noqa: B023
+            until(lambda: errors(client) >= number, 60, lambda: method)  # noqa: B023
             del x
         assert_nothing_left(client)
-        client.wait_for_workers(5, timeout=60)
+        client.wait_for_workers(5, timeout=120)
     assert sum("coding is given up" in record.message for record in caplog.records) >= len(BUGS)
     assert not [record for record in caplog.records if "Error transitioning" in record.message]
 

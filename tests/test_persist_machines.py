@@ -24,7 +24,7 @@ def client() -> Iterator[Client]:
     }
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "dashboard_address": ":0"}}
     with SpecCluster(workers, scheduler) as cluster, Client(cluster) as client:
-        client.wait_for_workers(len(workers), timeout=60)
+        client.wait_for_workers(len(workers), timeout=120)
         yield client
 
 

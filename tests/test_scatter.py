@@ -37,7 +37,7 @@ def test_killed_and_frozen_workers(shared: Client) -> None:
     assert 2 * values[:, :2].nbytes <= kept.to_dict()["parity_bytes"] < 2.5 * values[:, :2].nbytes
 
     kill(client, holders(client, x)[0])
-    client.wait_for_workers(WORKERS, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=120)
     same_bytes(x, values)
     settled(client, 2)
 
@@ -77,7 +77,7 @@ def test_more_losses_than_parity_are_as_with_dask(shared: Client) -> None:
     with pytest.raises((FutureCancelledError, FuturesCancelledError)) as caught:
         x.compute()
     assert key_split(x.name) in str(caught.value) or "finalize" in str(caught.value)
-    client.wait_for_workers(WORKERS, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=120)
     assert dc.report(client).to_dict()["errors"] == 0
     del x, total, other, caught
     gc.collect()  # the error refers to frames, and they to the blocks

@@ -28,7 +28,10 @@ from dask_coded.graph.settings import Settings
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.group import Group
 
-__all__ = ["Encoded", "EncodedAxis", "EncodedLayer", "encoded_arrays"]
+__all__ = ["ROLE", "Encoded", "EncodedAxis", "EncodedLayer", "encoded_arrays", "reads_encoded"]
+
+#: First word of the names of encoded arrays.
+ROLE = "encoded"
 
 Place = tuple[int, ...]
 Key = tuple[Any, ...]
@@ -190,3 +193,8 @@ def encoded_arrays(dsk: Any) -> Iterator[Encoded]:
     for layer in getattr(dsk, "layers", {}).values():
         if isinstance(layer, EncodedLayer):
             yield layer.encoded
+
+
+def reads_encoded(dsk: Any) -> bool:
+    """Tell whether an encoded array is in a graph, lazy or persisted."""
+    return any(str(name).startswith(f"{ROLE}-") for name in getattr(dsk, "layers", ()))

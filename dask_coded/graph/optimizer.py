@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class CodedOptimizer:
         Encoded arrays that are in the cluster's memory, by name.
     products : bool
         Code products whose operands are not encoded, too.
+    warn : callable
+        Gets what users should know.
 
     Examples
     --------
@@ -53,6 +55,7 @@ class CodedOptimizer:
     settings: Settings = Settings()
     encoded: Mapping[str, Encoded] = field(default_factory=dict, hash=False)
     products: bool = True
+    warn: Callable[[str], None] = field(default=logger.warning, compare=False)
 
     def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
         """Return the optimized graph; exactly Dask's own where nothing is coded."""
@@ -101,6 +104,7 @@ class CodedOptimizer:
                 flat, made = rewrite(flat, plan, self.settings)
             except NotSeparable as reason:
                 logger.info("%s: left to plain Dask; %s", plan.product.label, reason)
+                self.warn(f"{plan.product.label} is not coded: Dask's tasks for it mix its lanes")
             else:
                 groups += made
         return remove_doors(flat, [door for plan in plans for door in plan.doors]) if groups else None

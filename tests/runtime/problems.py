@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 
 import numpy as np
 from dask._task_spec import List, Task, TaskRef
@@ -12,6 +13,9 @@ from dask_coded.kernels import encode_block
 from dask_coded.runtime.group import Group, Lateness
 from dask_coded.runtime.quorum import Quorum
 
+#: A piece that is slow for `STUCK` seconds ends as soon as the test sets this; workers share its process.
+go_on = Event()
+STUCK = 50.0
 QUICK = Lateness(min_task_runtime=0.05, interval=0.02)
 
 
@@ -19,13 +23,20 @@ def load(block: int) -> np.ndarray:
     return np.full((8, 3), float(block + 1))
 
 
+def take_time(seconds: float) -> None:
+    if seconds == STUCK:
+        go_on.wait(STUCK)
+    else:
+        time.sleep(seconds)
+
+
 def double(block: np.ndarray, piece: int, seconds: float, slow: dict[int, float]) -> np.ndarray:
-    time.sleep(slow.get(piece, seconds))
+    take_time(slow.get(piece, seconds))
     return 2.0 * block
 
 
 def poison(block: np.ndarray, piece: int, seconds: float, slow: dict[int, float]) -> np.ndarray:
-    time.sleep(slow.get(piece, seconds))
+    take_time(slow.get(piece, seconds))
     return np.full(block.shape, np.nan) if piece >= 4 else 2.0 * block
 
 

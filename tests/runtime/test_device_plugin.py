@@ -80,7 +80,7 @@ def test_workers_get_it_with_the_scheduler_plugin() -> None:
         Client(cluster) as client,
     ):
         dc.install(client)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while has_plugin(client) != {True} and time.monotonic() < deadline:
             time.sleep(0.05)
         assert has_plugin(client) == {True}

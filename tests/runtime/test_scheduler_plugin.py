@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import sleep, time
+from collections.abc import Iterator
+from time import time
 
 import pytest
 from distributed import Nanny
@@ -14,14 +15,21 @@ from dask_coded.runtime import machine as machine_module
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 
-from .problems import answer, fail, graph, poison
+from .problems import STUCK, answer, fail, go_on, graph, poison, take_time
 
 pytestmark = pytest.mark.cluster
 FOUR = [("127.0.0.1", 1)] * 4
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_stuck() -> Iterator[None]:
+    go_on.clear()
+    yield
+    go_on.set()
+
+
 def coded_cluster(**kwargs):
-    return gen_cluster(client=True, nthreads=kwargs.pop("nthreads", FOUR), timeout=60, **kwargs)
+    return gen_cluster(client=True, nthreads=kwargs.pop("nthreads", FOUR), timeout=200, **kwargs)
 
 
 async def plugin_on(client, scheduler) -> CodedPlugin:
@@ -30,12 +38,10 @@ async def plugin_on(client, scheduler) -> CodedPlugin:
 
 
 async def compute(client, name, **kwargs):
-    start = time()
-    value = await client.get(graph(name, **kwargs), f"total-{name}", sync=False)
-    return value, time() - start
+    return await client.get(graph(name, **kwargs), f"total-{name}", sync=False)
 
 
-async def nothing_left(scheduler, plugin, seconds=10.0) -> None:
+async def nothing_left(scheduler, plugin, seconds=60.0) -> None:
     deadline = time() + seconds
     while time() < deadline and (scheduler.tasks or CLIENT in scheduler.clients or plugin.hands.paused):
         await asyncio.sleep(0.02)
@@ -52,7 +58,7 @@ async def nothing_left(scheduler, plugin, seconds=10.0) -> None:
 @coded_cluster()
 async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, _ = await compute(c, "plain")
+    value = await compute(c, "plain")
     assert value == answer(4)
     assert plugin.counters.groups == 1
     assert plugin.counters.parity_tasks == plugin.counters.decoded == plugin.counters.errors == 0
@@ -62,7 +68,8 @@ async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
 @coded_cluster()
 async def test_queues_of_work_are_no_fault(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, _ = await compute(c, "queues", k=16, seconds=0.15)
+    # Long beside what a busy machine adds to a task.
+    value = await compute(c, "queues", k=16, seconds=0.5)
     assert value == answer(16)
     assert plugin.counters.workers_held == plugin.counters.parity_tasks == 0
     await nothing_left(s, plugin)
@@ -71,29 +78,30 @@ async def test_queues_of_work_are_no_fault(c, s, *workers):
 @coded_cluster()
 async def test_straggler_is_decoded_from_late_parity(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, seconds = await compute(c, "late", slow={2: 3.0})
+    value = await compute(c, "late", slow={2: STUCK})
     assert value == pytest.approx(answer(4), rel=1e-12)
-    assert seconds < 2.0
     assert plugin.counters.decoded == 1
     assert plugin.counters.errors == 0
+    await asyncio.sleep(1.0)
+    go_on.set()
     await nothing_left(s, plugin)
-    assert plugin.counters.seconds_saved > 1.0
+    assert plugin.counters.seconds_saved > 0.9
 
 
 @coded_cluster()
 async def test_straggler_is_decoded_from_eager_parity(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, seconds = await compute(c, "eager", slow={1: 3.0}, launch="eager")
+    value = await compute(c, "eager", slow={1: STUCK}, launch="eager")
     assert value == pytest.approx(answer(4), rel=1e-12)
-    assert seconds < 2.0
     assert plugin.counters.decoded == 1
+    go_on.set()
     await nothing_left(s, plugin)
 
 
 @coded_cluster()
 async def test_eager_without_fault_decodes_nothing(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, _ = await compute(c, "eager", launch="eager")
+    value = await compute(c, "eager", launch="eager")
     assert value == answer(4)
     assert plugin.counters.decoded == 0
     await nothing_left(s, plugin)
@@ -102,30 +110,30 @@ async def test_eager_without_fault_decodes_nothing(c, s, *workers):
 @coded_cluster()
 async def test_stage_after_a_straggler_does_not_queue_behind_it(c, s, *workers):
     plugin = await plugin_on(c, s)
-    await compute(c, "first", slow={2: 4.0})
-    value, seconds = await compute(c, "second", seconds=0.2)
-    assert value == answer(4)
-    assert seconds < 1.5
+    await compute(c, "first", slow={2: STUCK})
+    value = await compute(c, "second", seconds=0.2)
+    assert value == pytest.approx(answer(4), rel=1e-12)
+    go_on.set()
     await nothing_left(s, plugin)
 
 
 @coded_cluster()
 async def test_work_does_not_queue_behind_a_cancelled_task(c, s, *workers):
     plugin = await plugin_on(c, s)
-    stuck = c.submit(sleep, 4.0, workers=[workers[0].address])
+    stuck = c.submit(take_time, STUCK, workers=[workers[0].address])
     await asyncio.sleep(0.3)
     await stuck.cancel()
-    value, seconds = await compute(c, "cancelled", k=8, seconds=0.2)
-    assert value == answer(8)
-    assert seconds < 3.0
-    assert plugin.counters.workers_held == 1
+    value = await compute(c, "cancelled", k=8, seconds=0.2)
+    assert value == pytest.approx(answer(8), rel=1e-12)
+    assert workers[0].address in plugin.hands.paused
+    go_on.set()
     await nothing_left(s, plugin)
 
 
 @coded_cluster()
 async def test_parity_that_fails_fails_nothing(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, _ = await compute(c, "bad", slow={2: 1.0}, parity_work=fail)
+    value = await compute(c, "bad", slow={2: 1.0}, parity_work=fail)
     assert value == answer(4)
     assert plugin.counters.decoded == 0
     await nothing_left(s, plugin)
@@ -134,8 +142,11 @@ async def test_parity_that_fails_fails_nothing(c, s, *workers):
 @coded_cluster()
 async def test_decode_that_is_not_finite_is_refused(c, s, *workers):
     plugin = await plugin_on(c, s)
-    value, _ = await compute(c, "nan", slow={2: 1.5}, work=poison)
-    assert value == answer(4)
+    future = asyncio.ensure_future(compute(c, "nan", slow={2: STUCK}, work=poison))
+    while not plugin.counters.refused and not future.done():
+        await asyncio.sleep(0.02)
+    go_on.set()
+    assert await future == answer(4)
     assert plugin.counters.refused >= 1
     assert plugin.counters.decoded == 0
     await nothing_left(s, plugin)
@@ -148,7 +159,7 @@ async def test_failing_task_fails_as_with_plain_dask(c, s, *workers):
     with pytest.raises(RuntimeError, match="on purpose"):
         await future
     assert plugin.counters.errors == 0
-    deadline = time() + 5
+    deadline = time() + 60
     while CLIENT in s.clients and time() < deadline:
         await asyncio.sleep(0.02)
     assert CLIENT not in s.clients
@@ -182,10 +193,10 @@ async def test_restart_forgets_everything(c, s, *workers):
     plugin = await plugin_on(c, s)
     future = c.get(graph("restart", slow={2: 3.0}), "total-restart", sync=False)
     await asyncio.sleep(0.5)
-    await c.restart()
+    await c.restart(timeout=120)
     del future
     await nothing_left(s, plugin)
-    value, _ = await compute(c, "again")
+    value = await compute(c, "again")
     assert value == answer(4)
     await nothing_left(s, plugin)
 
@@ -225,7 +236,7 @@ async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
     assert await future == pytest.approx(answer(4), rel=1e-12)
     assert CodedPlugin.name not in s.plugins
     del future
-    deadline = time() + 10
+    deadline = time() + 60
     while s.tasks and time() < deadline:
         await asyncio.sleep(0.02)
     assert not s.tasks
@@ -246,9 +257,13 @@ def test_bug_in_any_hook_is_logged_and_harms_nothing(owner, method, monkeypatch,
     async def run(c, s, *workers):
         plugin = await plugin_on(c, s)
         monkeypatch.setattr(owner, method, broken)
-        value, _ = await compute(c, f"broken-{method}", slow={2: 1.0})
-        assert value == pytest.approx(answer(4), rel=1e-12)
-        deadline = time() + 10
+        future = asyncio.ensure_future(compute(c, f"broken-{method}", slow={2: STUCK}))
+        # What is called only in the end fails only after the decode.
+        while not plugin.counters.errors and not future.done():
+            await asyncio.sleep(0.02)
+        go_on.set()
+        assert await future == pytest.approx(answer(4), rel=1e-12)
+        deadline = time() + 60
         while (s.tasks or CLIENT in s.clients) and time() < deadline:
             await asyncio.sleep(0.05)
         monkeypatch.undo()

@@ -26,7 +26,7 @@ def make(number: int) -> np.ndarray:
     return np.full(1000, number)
 
 
-async def until(done: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(done: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time() + seconds
     while not (found := done()):
         assert time() < deadline
@@ -34,7 +34,7 @@ async def until(done: Callable[[], Any], seconds: float = 10.0) -> Any:
     return found
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=200)
 async def test_block_that_no_worker_was_left_for_runs_on_one_that_comes(c, s, *workers):
     """Dask tries what waits for a worker only on new ones that it is restricted to, however loosely."""
     await c.register_plugin(CodedPlugin())
@@ -64,7 +64,7 @@ async def test_block_that_no_worker_was_left_for_runs_on_one_that_comes(c, s, *w
         assert not vault.restricted and not any(ts.worker_restrictions for ts in states)
 
 
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=60)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 4, timeout=200)
 async def test_blocks_of_a_worker_without_work_are_lent_to_another(c, s, *workers):
     """Wherever its blocks are read would be left to chance; here they are where least else is."""
     await c.register_plugin(CodedPlugin())

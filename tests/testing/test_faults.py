@@ -11,23 +11,24 @@ from distributed import Client, LocalCluster, TimeoutError
 
 from dask_coded import testing
 
-
-def spin(seconds: float) -> float:
-    """Compute for some seconds of CPU time and return how long it took."""
-    began, end = time.monotonic(), time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
-    return time.monotonic() - began
+WORKERS = 2
 
 
-def test_slow_frozen_and_killed(cluster) -> None:
-    client = cluster(2)
+def part_stopped(process: psutil.Process, looks: int = 100) -> float:
+    """Return the part of a second in which the process was stopped."""
+    found = []
+    for _ in range(looks):
+        found.append(process.status() == psutil.STATUS_STOPPED)
+        time.sleep(1 / looks)
+    return sum(found) / looks
+
+
+def test_slow_frozen_and_killed(shared: Client) -> None:
+    client = shared
     one, two = sorted(client.scheduler_info(n_workers=-1)["workers"])
     pids = client.run(os.getpid)
-    usual = client.submit(spin, 0.1, workers=[one], pure=False).result()
     with testing.slow(client, one, factor=10):
-        slowed = client.submit(spin, 0.1, workers=[one], pure=False).result()
-        assert slowed > 4 * usual
+        assert 0.6 < part_stopped(psutil.Process(pids[one])) < 1
         with testing.delays(client, testing.Constant(), unit=0.1, tasks=lambda name: name == "abs"):
             began = time.monotonic()
             assert client.submit(abs, -1, workers=[one], pure=False).result() == 1
@@ -40,21 +41,21 @@ def test_slow_frozen_and_killed(cluster) -> None:
         stuck = client.submit(abs, -2, workers=[two], pure=False)
         with pytest.raises(TimeoutError):
             stuck.result(timeout=0.5)
-    assert stuck.result(timeout=10) == 2
+    assert stuck.result(timeout=60) == 2
 
     testing.kill(client, two)
-    psutil.wait_procs([psutil.Process(pids[two])] if psutil.pid_exists(pids[two]) else [], timeout=5)
+    psutil.wait_procs([psutil.Process(pids[two])] if psutil.pid_exists(pids[two]) else [], timeout=60)
     assert not psutil.pid_exists(pids[two])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while two in client.scheduler_info(n_workers=-1)["workers"] and time.monotonic() < deadline:
         time.sleep(0.05)
-    client.wait_for_workers(2, timeout=20)
+    client.wait_for_workers(2, timeout=120)
     assert client.submit(abs, -3).result() == 3
 
 
-def test_worker_that_cannot_be_reached_is_refused(cluster) -> None:
-    client = cluster(1)
-    (worker,) = client.scheduler_info(n_workers=-1)["workers"]
+def test_worker_that_cannot_be_reached_is_refused(shared: Client) -> None:
+    client = shared
+    worker, *_ = client.scheduler_info(n_workers=-1)["workers"]
     with pytest.raises(ValueError, match="worker='tcp://nobody:1' is not in the cluster; choose from tcp://"):
         testing.kill(client, "tcp://nobody:1")
     with pytest.raises(ValueError, match="factor=0.5"):
@@ -63,7 +64,7 @@ def test_worker_that_cannot_be_reached_is_refused(cluster) -> None:
 
 @pytest.mark.cluster
 def test_worker_in_this_process_is_refused() -> None:
-    with LocalCluster(1, processes=False, dashboard_address=":0") as local, Client(local) as client:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as local, Client(local) as client:
         (worker,) = client.scheduler_info(n_workers=-1)["workers"]
         with pytest.raises(ValueError, match="start the cluster with processes=True"):
             testing.freeze(client, worker).__enter__()
