@@ -259,6 +259,22 @@ def test_gradients_by_rows_and_columns_survive_a_frozen_worker(cluster: Callable
     assert_all_freed(client)
 
 
+def test_a_row_that_holds_nan_is_rebuilt_by_columns(cluster: Callable[..., Client]) -> None:
+    client = cluster(6)
+    numbers = X.copy()
+    numbers[25, 5] = np.nan  # in block (1, 1): parity of row 1 and of column 1 is of no use
+    x = dc.encode(grid(numbers), axis=(0, 1), parity=1).persist()
+    wait(x)
+    settled(client, 7)
+    held = {key[1:]: workers[0] for key, workers in client.who_has(x).items()}
+    kill(client, next(held[block] for block in ((1, 0), (1, 2)) if held[block] != held[1, 1]))
+    assert np.allclose(x.compute(), numbers, rtol=1e-12, equal_nan=True)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
+    del x
+    assert_all_freed(client)
+
+
 def test_blocks_in_both_directions_share_their_row_scales(cluster: Callable[..., Client]) -> None:
     client = cluster(5)
     numbers = X * 10.0 ** RNG.integers(-9, 9, (len(X), 1))
