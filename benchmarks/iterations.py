@@ -1,7 +1,8 @@
 """Iterations on one matrix with a worker that is slow, frozen or killed: plain Dask beside an encoded matrix.
 
 ``gradient``: w <- w - step * X.T @ (X @ w - y), least squares; the product over the rows of
-X has no parity of its own. ``products``: v <- X @ v with a square X, coded throughout.
+X has no parity of its own. ``grid``: the same, with blocks and parity along both axes, so
+that both products are coded. ``products``: v <- X @ v with a square X, coded throughout.
 The fault begins after a quarter of the iterations. Ratios are those of whole runs to
 the median fault-free run of plain Dask; encoding is timed by itself.
 
@@ -43,10 +44,16 @@ def is_product(name: str) -> bool:
     return name == "chunk_sum" or name.startswith(("matmul", "piece-matmul", "parity-matmul"))
 
 
-#: name -> a step, and whether the matrix is square
-CASES: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], bool]] = {
-    "gradient": (gradient, False),
-    "products": (products, True),
+def is_part(name: str) -> bool:
+    """Tell the block products whose results are added over another axis of blocks."""
+    return name in ("chunk_sum", "piece-chunk-sum", "parity-chunk-sum")
+
+
+#: name -> a step, whether the matrix is square, and its coded axes
+CASES: dict[str, tuple[Callable[[Any, np.ndarray], np.ndarray], bool, tuple[int, ...]]] = {
+    "gradient": (gradient, False, (0,)),
+    "grid": (gradient, False, (0, 1)),
+    "products": (products, True, (0,)),
 }
 
 
@@ -69,19 +76,21 @@ def run(
 ) -> tuple[float, float, float, int]:
     """Return seconds of all iterations, seconds of encoding, the largest error, and products computed."""
     harness.settle(client, options.workers)
-    step, square = CASES[case]
+    step, square, axes = CASES[case]
     blocks = (options.workers - 1) * options.waves
-    width = 16 * blocks if square else 20
-    x, here = harness.spread(client, f"x-{next(_fresh)}", (blocks, 1), (16, width))
+    columns = options.workers - 1 if len(axes) > 1 else 1
+    width = 16 * blocks if square else 20 * columns
+    x, here = harness.spread(client, f"x-{next(_fresh)}", (blocks, columns), (16, width // columns))
     began = time.perf_counter()
     if coded:
-        x = dc.encode(x, parity=1).persist()
+        x = dc.encode(x, axis=axes, parity=1).persist()
         wait(x)
         while dc.report(client).to_dict()["redundancy"] < 1:
             time.sleep(0.02)
     encoding = time.perf_counter() - began
     v = expected = np.ones((width, 1))
-    with testing.delays(client, testing.Constant(), unit=options.unit, tasks=is_product) as delays:
+    tasks = is_part if columns > 1 else is_product
+    with testing.delays(client, testing.Constant(), unit=options.unit, tasks=tasks) as delays:
         with ExitStack() as stack:
             began = time.perf_counter()
             for number in range(options.steps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import dask
@@ -222,11 +223,12 @@ def pieces_of(dask_scheduler: Any, worker: str) -> list[Any]:
     return [ts.key for ts in dask_scheduler.workers[worker].has_what if str(ts.key[0]).startswith("encode-")]
 
 
-def test_gradients_by_rows_and_columns_survive_a_killed_worker(cluster: Callable[..., Client]) -> None:
-    client = cluster(6)
+def test_gradients_by_rows_and_columns_survive_a_killed_worker(shared: Client) -> None:
+    client = shared
+    before = encodes(client)
     x = encoded_by_rows_and_columns(client)
     made, lost = encodes(client), []
-    assert made == 7, "one for each row and each column of blocks"
+    assert made - before == 7, "one for each row and each column of blocks"
     assert X.nbytes + dc.report(client).to_dict()["parity_bytes"] <= 1.05 * X.nbytes * (1 + 1 / 4 + 1 / 3)
 
     worker = holders(client, x)[0]
@@ -237,7 +239,7 @@ def test_gradients_by_rows_and_columns_survive_a_killed_worker(cluster: Callable
             kill(client, worker)
 
     assert np.allclose(gradient_steps(x, kill_one), gradient_steps(X), rtol=1e-10)
-    client.wait_for_workers(6, timeout=30)
+    client.wait_for_workers(WORKERS, timeout=120)
     settled(client, 7)
     figures = dc.report(client).to_dict()
     assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
@@ -247,11 +249,27 @@ def test_gradients_by_rows_and_columns_survive_a_killed_worker(cluster: Callable
     assert_all_freed(client)
 
 
-def test_gradients_by_rows_and_columns_survive_a_frozen_worker(cluster: Callable[..., Client]) -> None:
-    client = cluster(6)
+def test_gradients_by_rows_and_columns_survive_a_frozen_worker(shared: Client) -> None:
+    client = shared
     x = encoded_by_rows_and_columns(client)
     with testing.freeze(client, holders(client, x)[0]):
         assert np.allclose(gradient_steps(x), gradient_steps(X), rtol=1e-10)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
+    del x
+    assert_all_freed(client)
+
+
+def test_a_row_that_holds_nan_is_rebuilt_by_columns(shared: Client) -> None:
+    client = shared
+    numbers = X.copy()
+    numbers[25, 5] = np.nan  # in block (1, 1): parity of row 1 and of column 1 is of no use
+    x = dc.encode(grid(numbers), axis=(0, 1), parity=1).persist()
+    wait(x)
+    settled(client, 7)
+    held = {key[1:]: workers[0] for key, workers in client.who_has(x).items()}
+    kill(client, next(held[block] for block in ((1, 0), (1, 2)) if held[block] != held[1, 1]))
+    assert np.allclose(x.compute(), numbers, rtol=1e-12, equal_nan=True)
     figures = dc.report(client).to_dict()
     assert figures["rebuilt"] >= 1 and figures["recomputed"] == figures["errors"] == 0
     del x

@@ -6,7 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
+import numpy as np
 import pytest
+from dask.utils import key_split
+
+import dask_coded as dc
+from dask_coded.graph.optimizer import CodedOptimizer
+from dask_coded.graph.settings import Settings
 
 
 @pytest.fixture
@@ -43,3 +50,17 @@ def test_the_products_of_both_graphs_are_told_apart_from_the_rest(iterations: An
     assert all(map(iterations.is_product, names))
     others = ("piece-getitem", "chunk_sum-aggregate", "encode-encoded-array", "getitem")
     assert not any(map(iterations.is_product, others))
+
+
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("case", ["gradient", "grid", "products"])
+def test_each_block_product_of_a_step_is_made_longer(iterations: Any, case: str, coded: bool) -> None:
+    _, square, axes = iterations.CASES[case]
+    x = da.ones((12, 12), chunks=(3, 4 if len(axes) > 1 else 12))
+    x = dc.encode(x, axis=axes) if coded else x
+    y = x @ np.ones((12, 1)) if square else x.T @ (x @ np.ones((12, 1)) - 1.0)
+    optimize = CodedOptimizer(Settings(), products=False)
+    graph = optimize(y.__dask_graph__(), y.__dask_keys__())
+    tell = iterations.is_part if len(axes) > 1 else iterations.is_product
+    made = [key for key in graph if tell(key_split(key)) and not key_split(key).startswith("parity")]
+    assert len(made) == x.npartitions * (1 if square else 2)

@@ -34,6 +34,9 @@ class Lent:
     restrictions: set[str] | None
     loose: bool
     retries: int
+    #: What it reads from now, and the groups that it could not be rebuilt from.
+    group: KeptGroup
+    refused: frozenset[KeptGroup]
 
 
 def rebuild_task(group: KeptGroup, key: Hashable, plan: dict[int, Hashable]) -> Any:
@@ -84,8 +87,8 @@ class Rebuilding:
             self.counters.spared_seconds += seconds
         return True
 
-    def _lend(self, ts: TaskState) -> bool:
-        found = self.plan(ts.key)
+    def _lend(self, ts: TaskState, refused: frozenset[KeptGroup] = frozenset()) -> bool:
+        found = self.plan(ts.key, refused)
         if found is None:
             return False
         group, plan = found
@@ -95,6 +98,8 @@ class Rebuilding:
             ts.worker_restrictions,
             ts.loose_restrictions,
             ts.retries,
+            group,
+            refused,
         )
         # Nobody else may refer to them meanwhile, and they may be needed after all.
         self.hands.want(dts.key for dts in ts.dependencies)
@@ -107,11 +112,11 @@ class Rebuilding:
         return True
 
     def interrupted(self, ts: TaskState, failed: bool) -> None:
-        """A rebuild raised, or its worker was lost: compute the block again, or try once more."""
+        """A rebuild raised, or its worker was lost: try another group, or once more, or compute the block."""
         lent = self.lent[ts.key]
         replace_dependencies(ts, lent.spec, self._alive(lent.dependencies))
         self._end_loan(ts)
-        if failed or not self._lend(ts):
+        if not self._lend(ts, lent.refused | {lent.group} if failed else lent.refused):
             self.give_up(ts)
 
     def give_up(self, ts: TaskState) -> None:
@@ -121,10 +126,14 @@ class Rebuilding:
         else:
             self.counters.recomputed += 1
 
-    def plan(self, key: Hashable) -> tuple[KeptGroup, dict[int, Hashable]] | None:
+    def plan(
+        self, key: Hashable, refused: frozenset[KeptGroup] = frozenset()
+    ) -> tuple[KeptGroup, dict[int, Hashable]] | None:
         """Return the group and the fewest pieces to rebuild a block from, None if too little is left."""
         found: list[tuple[KeptGroup, dict[int, Hashable]]] = []
         for group in self.shelf.groups_of.get(key, ()):
+            if group in refused:
+                continue
             needed = (*group.pieces, *group.extras)
             plan = group.plan(key, {piece for piece in needed if self.hands.is_readable(piece)})
             if plan is not None:
@@ -139,9 +148,10 @@ class Rebuilding:
         kept = key in self.shelf.groups_of
         if kept and all(self.hands.is_readable(dts.key) for dts in ts.dependencies):
             return
-        found = self.plan(key)
+        found = self.plan(key, lent.refused)
         if found is not None:
             group, plan = found
+            self.lent[key] = replace(lent, group=group)
             self.hands.respecify(ts, rebuild_task(group, key, plan))
             return
         self.counters.recomputed += 1

@@ -187,7 +187,8 @@ class Spreading:
                 continue  # what makes the machines of one group more equal may do the reverse for another
             able = self._free_of(others, key, free)
             if not able:
-                self._make_room(others, key, free, now)
+                if self._make_room(others, key, free, now):
+                    return
                 continue
             target = min(able, key=lambda a: (crowd[machines[a]], incoming[a], free[a].nbytes, a))
             here, there = machines.get(source, source), machines[target]
@@ -207,8 +208,8 @@ class Spreading:
 
     def _make_room(
         self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str], now: float
-    ) -> None:
-        """Move parity away from a worker to which a piece can then be moved.
+    ) -> bool:
+        """Move parity away from a worker to which a piece can then be moved; tell whether that was possible.
 
         Parity is in one group only, so that there is a place for it more often.
         """
@@ -226,7 +227,8 @@ class Spreading:
             able = {ws.address for ws in self.scheduler.running} - taken
             if able and self.scheduler.tasks[parity].state == "memory":
                 self._move(parity, address, min(able), now)
-                return
+                return True
+        return False
 
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
