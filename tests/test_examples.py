@@ -6,14 +6,19 @@ import importlib
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from distributed import Client
+
+import dask_coded as dc
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "matmul_with_stragglers.py"
+WORKERS = 3
 pytest.importorskip("matplotlib", reason="the example needs the extra `examples`")
 
 
@@ -145,6 +150,33 @@ def test_classifier_is_trained_while_a_worker_is_slow(tmp_path: Path) -> None:
 def side_by_side() -> Any:
     """What the examples of encoded matrices share."""
     return importlib.import_module("side_by_side")
+
+
+#: example -> its function, and what happens to a worker meanwhile
+ITERATIONS = {
+    "conjugate_gradients": ("solution", "slow"),
+    "k_means": ("centers", "killed"),
+    "neural_network": ("train", "slow"),
+    "pagerank": ("pagerank", "frozen"),
+    "power_iteration": ("principal_axes", "frozen"),
+    "ridge_regression": ("ridge", "frozen"),
+    "svd_compressed": ("principal_axes", "slow"),
+}
+
+
+@pytest.mark.parametrize("name", ITERATIONS)
+def test_iterations_agree_with_numpy_in_spite_of_a_fault(
+    name: str, side_by_side: Any, shared: Client
+) -> None:
+    pytest.importorskip("sklearn", reason="the example needs the extra `examples`")
+    example = importlib.import_module(name)
+    algorithm, fault = ITERATIONS[name]
+    options = Namespace(blocks=WORKERS - 1, fault=fault, steps=4, seconds=0.02)
+    numbers = example.data()
+    expected = example.references(*numbers, options.steps)
+    found = list(side_by_side.compare(shared, getattr(example, algorithm), numbers, expected, options))
+    assert len(found) == 2 and all(list(differences.values())[0] < 1e-10 for differences in found)
+    assert dc.report(shared).to_dict()["errors"] == 0
 
 
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--seconds", "-1"], ["--blocks", "1"]])
