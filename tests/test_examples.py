@@ -155,6 +155,7 @@ def side_by_side() -> Any:
 #: example -> its function, and what happens to a worker meanwhile
 ITERATIONS = {
     "conjugate_gradients": ("solution", "slow"),
+    "dask_ml_estimator": ("classifiers", "frozen"),
     "k_means": ("centers", "killed"),
     "neural_network": ("train", "slow"),
     "pagerank": ("pagerank", "frozen"),
@@ -164,17 +165,25 @@ ITERATIONS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*fuse_ave_width:FutureWarning")  # dask-glm
+@pytest.mark.filterwarnings("ignore:.*iprint:DeprecationWarning")  # dask-glm
 @pytest.mark.parametrize("name", ITERATIONS)
 def test_iterations_agree_with_numpy_in_spite_of_a_fault(
     name: str, side_by_side: Any, shared: Client
 ) -> None:
     pytest.importorskip("sklearn", reason="the example needs the extra `examples`")
+    if name == "dask_ml_estimator":
+        pytest.importorskip("dask_ml", reason="dask-ml is not installed")
     example = importlib.import_module(name)
     algorithm, fault = ITERATIONS[name]
-    options = Namespace(blocks=WORKERS - 1, fault=fault, steps=4, seconds=0.02)
+    is_product = getattr(example, "is_product", side_by_side.is_product)
+    steps = 2 if name == "dask_ml_estimator" else 4  # a step of it is a whole fit
+    options = Namespace(blocks=WORKERS - 1, fault=fault, steps=steps, seconds=0.02)
     numbers = example.data()
-    expected = example.references(*numbers, options.steps)
-    found = list(side_by_side.compare(shared, getattr(example, algorithm), numbers, expected, options))
+    expected = example.references(*numbers, steps)
+    found = list(
+        side_by_side.compare(shared, getattr(example, algorithm), numbers, expected, options, is_product)
+    )
     assert len(found) == 2 and all(list(differences.values())[0] < 1e-10 for differences in found)
     assert dc.report(shared).to_dict()["errors"] == 0
 
