@@ -28,8 +28,9 @@ FAULTS = ("none", "slow", "frozen", "killed")
 Callback = Callable[..., None]
 
 
-def inflict(client: Client, fault: str) -> AbstractContextManager[object]:
-    worker = sorted(client.scheduler_info(n_workers=-1)["workers"])[-1]
+def inflict(client: Client, matrix: da.Array, fault: str) -> AbstractContextManager[object]:
+    """Let a worker that holds a block of the matrix fail."""
+    worker = next(worker for workers in client.who_has(matrix).values() for worker in workers)
     if fault == "slow":
         return testing.slow(client, worker, factor=10)
     if fault == "frozen":
@@ -54,7 +55,7 @@ def run(
         nonlocal began
         seconds.append(time.perf_counter() - began)
         if len(seconds) == quarter(steps):
-            stack.enter_context(inflict(client, fault))
+            stack.enter_context(inflict(client, arrays[0], fault))
         began = time.perf_counter()
 
     with ExitStack() as stack:
