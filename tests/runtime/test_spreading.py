@@ -73,7 +73,7 @@ def spread(workers: Workers, groups: list[KeptGroup], rounds: int) -> int:
     spreading = Spreading(workers, shelf)  # type: ignore[arg-type]
     for number in range(rounds):
         before = len(workers.moved)
-        spreading(groups, float(number))
+        spreading(groups, (), float(number))
         if len(workers.moved) == before and not spreading.moves:
             return number
     return rounds
