@@ -31,8 +31,7 @@ from persist_helpers import (
 
 import dask_coded as dc
 
-# Clusters that move, shrink and spill take minutes.
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = pytest.mark.cluster
 
 WORKERS = 5
 
@@ -125,7 +124,9 @@ def shared_cluster() -> Iterator[LocalCluster]:
     }
     with (
         dask.config.set(settings),
-        LocalCluster(WORKERS, threads_per_worker=1, memory_limit="2GB", dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=WORKERS, threads_per_worker=1, memory_limit="2GB", dashboard_address=":0"
+        ) as cluster,
     ):
         yield cluster
 
@@ -167,6 +168,7 @@ def test_retired_workers(client: Client, tmp_path: Path) -> None:
     assert_all_freed(client)
 
 
+@pytest.mark.slow  # workers may come only half a minute after the cluster has adapted
 def test_scaled_down_and_up_and_adapting(client: Client, tmp_path: Path) -> None:
     kept = keep(client, tmp_path / "runs")
     # The cluster does not retire these workers, it closes them: one at a time with one parity piece.
