@@ -45,6 +45,7 @@ def test_without_a_client(function):
         function("tcp://here:8786")
 
 
+@pytest.mark.filterwarnings("ignore:a coded computation ran as plain:dask_coded.CodedWarning")
 def test_install_and_uninstall(cluster):
     client = cluster(2, processes=False)
     scheduler = client.cluster.scheduler
@@ -150,6 +151,7 @@ def test_client_that_comes_later_installs_the_plugin():
         switch.__exit__(None, None, None)
 
 
+@pytest.mark.filterwarnings("ignore:a coded computation ran as plain:dask_coded.CodedWarning")
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=200)
 async def test_asynchronous_client(c, s, *workers):
     x = tall() @ wide()

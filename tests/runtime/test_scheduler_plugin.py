@@ -12,6 +12,7 @@ from distributed import Nanny
 from distributed.utils_test import gen_cluster
 
 from dask_coded.runtime import machine as machine_module
+from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 
@@ -68,9 +69,9 @@ async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
 @coded_cluster()
 async def test_queues_of_work_are_no_fault(c, s, *workers):
     plugin = await plugin_on(c, s)
-    # Long beside what a busy machine adds to a task.
-    value = await compute(c, "queues", k=16, seconds=0.5)
-    assert value == answer(16)
+    # Tasks wait for three seconds: late if that counted, and no busy machine takes so long for a task.
+    value = await compute(c, "queues", k=48, seconds=0.25, late=Lateness(min_task_runtime=2.0, interval=0.02))
+    assert value == answer(48)
     assert plugin.counters.workers_held == plugin.counters.parity_tasks == 0
     await nothing_left(s, plugin)
 
