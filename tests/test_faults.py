@@ -131,6 +131,23 @@ def helped(figures: dict[str, Any]) -> int:
     return int(figures["decoded"] + figures["rerun"] + figures["workers_held"])
 
 
+def test_frozen_worker_holds_nothing_but_results(shared: Client) -> None:
+    """No task of a group is late then; Dask would wait for minutes."""
+    client = shared
+    a, b = operands()
+    expected = (a.compute() @ b.compute()).sum(axis=1)
+    with dc.coded(parity=1, force=True):
+        c = (a @ b).persist()
+    wait(c)
+    holder = next(iter(client.who_has(c).values()))[0]
+    with testing.freeze(client, holder):
+        found = client.compute(c.sum(axis=1)).result(timeout=120)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    assert dc.report(client).to_dict()["errors"] == 0
+    del a, b, c
+    assert_nothing_left(client)
+
+
 def test_slow_frozen_and_killed_worker(shared: Client) -> None:
     client = shared
     figures = product(client, nothing)

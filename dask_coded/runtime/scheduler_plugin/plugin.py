@@ -256,8 +256,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
                         self._tell(ev.KeyFinished(now, ts.key))
             else:
                 self._sweep_orphans([*group.pieces, *group.inputs])
-        if self.machine.busy:
-            self._begin_pulse()
+        self._begin_pulse()
 
     @guarded
     def _adopt_again(self, key: Hashable) -> None:
@@ -378,7 +377,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def tick(self) -> None:
         """Look at what runs; called every few dozen milliseconds while there is something to wait for."""
         assert self.scheduler is not None
-        if not self.machine.busy:
+        if not self.machine.busy and not self._is_read():
             self._tidy()
             if not self.hands.lingering:
                 self._pulse.stop()
@@ -394,6 +393,11 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         occupied = self.looks.occupied(self._cohort)
         self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied))
         self._flush()
+
+    def _is_read(self) -> bool:
+        """Tell whether a task waits for the result of a group: its holder may stop answering."""
+        targets = (key for book in self.machine.books.values() for key in book.group.targets)
+        return any(ts.waiters for key in targets for ts in self.hands.states([key]))
 
     def _give_back_cancelled(self) -> None:
         """Let go of targets that only the plugin still wants: their client left or cancelled."""
@@ -426,7 +430,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def _is_concerned(self, ts: TaskState) -> bool:
         """Tell whether a task must not wait for a worker that does not answer."""
-        return self._is_related(ts) or self.vault.watching.is_concerned(ts)
+        if self._is_related(ts) or any(self.machine.knows(dts.key) for dts in ts.dependencies):
+            return True
+        return self.vault.watching.is_concerned(ts)
 
     def _tell(self, event: ev.Event) -> None:
         self._steps.extend(self.machine.handle(event))
