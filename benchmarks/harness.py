@@ -56,6 +56,8 @@ def cluster(workers: int) -> Iterator[Client]:
         # Many processes on few cores: starting takes its time.
         "distributed.comm.timeouts.connect": "60s",
         "distributed.admin.tick.limit": "1h",
+        # Dask gives a worker up for good that is away again so long after it was lost.
+        "distributed.deploy.lost-worker-timeout": "1h",
         # Operands that were replicated stay so until the run begins.
         "distributed.scheduler.active-memory-manager.start": False,
     }

@@ -92,7 +92,8 @@ def cluster(workers: int) -> Iterator[Client]:
     """Start worker processes of one thread each, under nannies, with Dask's own settings."""
     settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     # It only warns, and so many processes on few cores give it reason to.
-    with dask.config.set({"distributed.admin.tick.limit": "1h"}):
+    config = {"distributed.admin.tick.limit": "1h", "distributed.deploy.lost-worker-timeout": "1h"}
+    with dask.config.set(config):
         with LocalCluster(n_workers=workers, **settings) as local, Client(local) as client:
             client.wait_for_workers(workers)
             yield client
