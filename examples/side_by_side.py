@@ -145,7 +145,9 @@ def main(
     print(f"{'':9}{'fault':8}{'before':>8}{'after':>10}{'all':>10}   {'   '.join(expected)}")
     settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     # Sums in one step: in a tree of them, products are joined with sums in other ways when coded.
-    with dask.config.set(split_every=options.blocks):
+    # And a worker that is killed twice comes back twice.
+    config = {"split_every": options.blocks, "distributed.deploy.lost-worker-timeout": "1h"}
+    with dask.config.set(config):
         with LocalCluster(n_workers=options.blocks + 1, **settings) as local, Client(local) as client:
             for _ in compare(client, algorithm, numbers, expected, options, is_product):
                 pass
