@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -31,9 +32,10 @@ def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) 
 
 
 def holders(client: Client, x: Any) -> list[str]:
-    """Return the workers that hold blocks of `x`, the one with the most first."""
-    held = [worker for workers in client.who_has(x).values() for worker in workers]
-    return sorted(set(held), key=lambda worker: (-held.count(worker), worker))
+    """Return the workers that hold blocks of `x`, the one with most blocks that no other worker has first."""
+    held = client.who_has(x).values()
+    alone = Counter(workers[0] for workers in held if len(workers) == 1)
+    return sorted({worker for workers in held for worker in workers}, key=lambda w: (-alone[w], w))
 
 
 def until(done: Callable[[], Any], seconds: float = 120.0, state: Callable[[], Any] = lambda: None) -> Any:

@@ -210,10 +210,10 @@ def encoded_by_rows_and_columns(client: Client) -> da.Array:
     return x
 
 
-def gradient_steps(x: Any, before: Callable[[int], Any] = lambda step: None) -> np.ndarray:
+def gradient_steps(x: Any, before: Callable[[int, Any], Any] = lambda step, x: None) -> np.ndarray:
     w = np.zeros(12)
     for step in range(10):
-        before(step)
+        before(step, x)
         gradient = x.T @ (x @ w - X[:, 0])
         w = w - 1e-3 * (gradient.compute() if isinstance(x, da.Array) else gradient)
     return w
@@ -231,10 +231,9 @@ def test_gradients_by_rows_and_columns_survive_a_killed_worker(shared: Client) -
     assert made - before == 7, "one for each row and each column of blocks"
     assert X.nbytes + dc.report(client).to_dict()["parity_bytes"] <= 1.05 * X.nbytes * (1 + 1 / 4 + 1 / 3)
 
-    worker = holders(client, x)[0]
-
-    def kill_one(step: int) -> None:
+    def kill_one(step: int, x: Any) -> None:
         if step == 4:
+            worker = holders(client, x)[0]
             lost.extend(client.run_on_scheduler(pieces_of, worker=worker))
             kill(client, worker)
 
