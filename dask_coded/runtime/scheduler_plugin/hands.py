@@ -288,6 +288,9 @@ class Hands:
         stimulus = f"dask-coded-frozen-{time()}"
         self.frozen.add(ws.address)
         self.robbed.add(ws.address)
+        # First, as when a worker leaves: one that is told to compute what it has yet to fetch from
+        # there would fail, where it can do so with what is missing.
+        self._tell_gone(ws.address, stimulus)
         running = {ts.key for ts in ws.processing if self.concerned(ts)} - self.taken
         self.taken |= running
         ended = running & self.lingering
@@ -307,11 +310,15 @@ class Hands:
         self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": held, "stimulus_id": stimulus})
         self.unwant(ended)
         self.transitions({key: "released" for key in (*running, *lost)})
-        # Last, since it ends the requests that are open then.
-        for address in self.scheduler.workers:
-            if address != ws.address:
-                message = {"op": "remove-worker", "worker": ws.address, "stimulus_id": stimulus}
-                self.scheduler.worker_send(address, message)
+        # Once more, since it ends the requests that are open then.
+        self._tell_gone(ws.address, stimulus)
+
+    def _tell_gone(self, address: str, stimulus: str) -> None:
+        """Have the other workers drop what they expect from one."""
+        message = {"op": "remove-worker", "worker": address, "stimulus_id": stimulus}
+        for other in self.scheduler.workers:
+            if other != address:
+                self.scheduler.worker_send(other, message)
 
     def rerun(self, key: Hashable, worker: str) -> None:
         """Run a late task elsewhere; its worker must be held back."""

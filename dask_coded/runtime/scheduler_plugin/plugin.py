@@ -476,7 +476,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         books = self.machine.books
         for name in [name for name in self._related if name not in books]:
             del self._related[name]
-        self.hands.settle(lambda key: any(b.open and key in b.piece_of for b in self.machine.books_of(key)))
+        self.hands.settle(lambda key: any(book.open for book in self.machine.books_of(key)))
         if not books and not self.hands.lingering:
             self.looks.clear()
 
