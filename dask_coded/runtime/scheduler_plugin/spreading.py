@@ -134,7 +134,7 @@ class Spreading:
     def _end(self, now: float) -> None:
         for key, move in list(self.moves.items()):
             ts = self.scheduler.tasks.get(key)
-            held = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
+            held = self._holders(key)
             if {move.source, move.target} <= held:
                 if move.lent:
                     self.lent[key] = move
@@ -148,7 +148,7 @@ class Spreading:
         """Drop copies of blocks whose own worker gets work again."""
         for key, move in list(self.lent.items()):
             ts = self.scheduler.tasks.get(key)
-            where = {ws.address for ws in ts.who_has or ()} if ts is not None else set()
+            where = self._holders(key)
             if not {move.source, move.target} <= where:
                 del self.lent[key]
             elif move.source not in held and remove_replica(self.scheduler, ts, move.target):
@@ -159,7 +159,7 @@ class Spreading:
         able = self.scheduler.running
         blocks = Counter(ws.address for ws in holders(self.scheduler, group.blocks))
         for key in group.blocks:
-            where = {ws.address for ws in holders(self.scheduler, [key])}
+            where = self._holders(key)
             if not able or len(self.moves) >= MOVES:
                 return
             if where and where <= set(held) and key not in self.moves:
@@ -230,6 +230,10 @@ class Spreading:
                 return True
         return False
 
+    def _holders(self, key: Hashable) -> set[str]:
+        """Return the workers that hold a piece now."""
+        return {ws.address for ws in holders(self.scheduler, [key])}
+
     def _where(self, key: Hashable) -> set[str]:
         """Return the workers that will hold a piece."""
         if key in self.moves and not self.moves[key].lent:
@@ -238,7 +242,7 @@ class Spreading:
             return {(self.lent.get(key) or self.moves[key]).source}
         ts = self.scheduler.tasks.get(key)
         if ts is None or ts.who_has:
-            return {ws.address for ws in holders(self.scheduler, [key])}
+            return self._holders(key)
         if ts.processing_on is not None:
             return {ts.processing_on.address}
         planned = ts.worker_restrictions or ()
