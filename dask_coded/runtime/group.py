@@ -113,3 +113,8 @@ class Group:
     scales: Hashable | None = None
     label: str = ""
     patience: float | None = None
+
+    @property
+    def substitutes(self) -> bool:
+        """True if blocks of a prior replace late targets; no parity decodes them."""
+        return self.patience is not None

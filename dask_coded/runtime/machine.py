@@ -211,7 +211,7 @@ class Machine:
     def _count_decoded(self, book: Book, decoding: Decoding, seconds: float) -> None:
         counters = self.counters
         counters.seconds_spent += seconds
-        if book.group.patience is None:
+        if not book.group.substitutes:
             counters.decoded += 1
             counters.max_error_bound = max(counters.max_error_bound, decoding.amplification * book.eps)
         else:
@@ -309,7 +309,7 @@ class Machine:
         return found
 
     def _may_decode(self, book: Book) -> bool:
-        return book.group.patience is None or may_substitute(len(book.done), len(book.group.targets))
+        return not book.group.substitutes or may_substitute(len(book.done), len(book.group.targets))
 
     def _patience(self, book: Book) -> float:
         if book.group.patience is not None:
@@ -426,7 +426,7 @@ class Machine:
 
     def _mark_late(self, book: Book, key: Hashable, now: float) -> bool:
         """Mark the piece that `key` serves as late; tell whether its group must act."""
-        if not book.open or book.group.patience is not None:
+        if not book.open or book.group.substitutes:
             return False
         for piece, lane in enumerate(book.group.lanes):
             if key in lane and piece not in book.sources:

@@ -64,7 +64,7 @@ def substitute(prior: Any) -> Any:
 
 def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any, ...]) -> Task:
     """Return the task that yields target `index` from `sources`."""
-    if group.patience is not None:
+    if group.substitutes:
         return Task(group.targets[index], substitute, TaskRef(sources[0]))
     shape = group.shapes[index]
     across = math.prod(n for axis, n in enumerate(shape) if axis != group.axis)
