@@ -202,6 +202,24 @@ def test_a_frozen_worker_is_paid_for_once(shared: Client) -> None:
     assert_all_freed(client)
 
 
+def test_centred_products_decode_from_means_of_rows(shared: Client) -> None:
+    client = shared
+    x = dc.encode(blocks(), parity=1, group=4).persist()
+    wait(x)
+    settled(client, 2)
+    ones = da.ones((len(X), 1), chunks=(x.chunks[0], 1))
+    w = da.from_array(RNG.normal(size=(13, 3)), chunks=-1)
+    y = da.concatenate([x - x.mean(axis=0), ones], axis=1).rechunk({1: -1}) @ w
+    expected = np.hstack([X - X.mean(axis=0), np.ones((len(X), 1))]) @ np.asarray(w)
+    with testing.delays(client, testing.Constant(), unit=0.2, tasks=lambda name: "matmul" in name):
+        with testing.slow(client, holders(client, x)[0], factor=50):
+            assert np.allclose(y.compute(), expected, rtol=1e-10)
+    figures = dc.report(client).to_dict()
+    assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0
+    del x, y
+    assert_all_freed(client)
+
+
 def encoded_by_rows_and_columns(client: Client) -> da.Array:
     """Return an array of 4 x 3 blocks, encoded and whole, each piece of a group on a worker of its own."""
     x = dc.encode(grid(), axis=(0, 1), parity=1).persist()

@@ -79,6 +79,11 @@ class EncodedAxis:
         return len(found) == 1
 
     @cached_property
+    def models_fit(self) -> bool:
+        """Whether the blocks whose lanes parity lanes are copies of have parity's length."""
+        return all(max(self.lengths[row] for row in cut) == self.inputs(cut).length for cut in self.cuts)
+
+    @cached_property
     def places(self) -> frozenset[Place]:
         """Coordinates of blocks along the other axes."""
         others = [range(len(n)) for axis, n in enumerate(self.chunks) if axis != self.axis]

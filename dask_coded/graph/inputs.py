@@ -11,7 +11,7 @@ from dask._task_spec import GraphNode, List, Task, TaskRef
 from dask_coded.codes import Code
 from dask_coded.graph.doors import Door
 from dask_coded.graph.names import fingerprint, layer_name
-from dask_coded.kernels import encode_block, merge_levels, parity_dtype, row_levels
+from dask_coded.kernels import RowWeights, encode_block, merge_levels, parity_dtype, row_levels
 
 __all__ = ["Inputs"]
 
@@ -85,11 +85,27 @@ class Inputs:
     def length(self) -> int:
         """Rows of an encoded block: the longest block's, rounded up to whole sub-blocks."""
         cut = self.code.sub_blocks
-        return -(-max(self.door.axis.lengths[row] for row in self.rows) // cut) * cut
+        return -(-max(self._lengths) // cut) * cut
+
+    @property
+    def _lengths(self) -> tuple[int, ...]:
+        """Of the members along the coded axis."""
+        return tuple(self.door.axis.lengths[row] for row in self.rows)
 
     def own_row(self, piece: int) -> int | None:
         """Return which member alone a piece takes its input from, or None if it is a sum."""
         return self._own[piece]
+
+    def model_row(self, piece: int) -> int:
+        """Return which member's lane the lane of a parity piece is a copy of: its own, or the longest."""
+        own = self.own_row(piece)
+        return max(range(len(self.rows)), key=self._lengths.__getitem__) if own is None else own
+
+    def row_weights(self, piece: int) -> RowWeights | None:
+        """Return what a parity piece weighs rows with, None where it takes those of one block as they are."""
+        if self.own_row(piece) is not None:
+            return None
+        return RowWeights(self.code.coefficients(piece, self.number), self._lengths, self.length, self.dtype)
 
     def substitute(self, piece: int, key: Key) -> Key:
         """Return what a parity lane reads instead of door `key` of its model lane."""

@@ -3,6 +3,7 @@
 Each rule says what a function makes of symbolic blocks. It must raise `Barrier`
 unless the result is linear in the coded blocks together, and row i of the result along
 the coded axis depends on row i of the blocks alone, in the same way for every row.
+A symbol that is *affine* is linear up to numbers that are the same for all rows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from dask.tokenize import normalize_token
 
-from dask_coded.graph.moves import axis_numbers, kept, merged, operation
+from dask_coded.graph.moves import alike_along, axis_numbers, kept, merged, operation, shape_of
 from dask_coded.graph.symbols import Barrier, Symbol, result_dtype
 
 __all__ = ["Linear"]
@@ -25,30 +26,15 @@ def _elementwise(func: Any) -> Rule:
     return lambda x: x.coded().like(dtype=result_dtype(func, x))
 
 
-def _shape(x: Any) -> tuple[int, ...]:
-    return tuple(np.shape(x)) if not isinstance(x, Symbol) else x.shape
-
-
 def _is_coded(x: Any) -> bool:
     return isinstance(x, Symbol) and x.axis is not None
 
 
 def _broadcast(*operands: Any) -> tuple[int, ...]:
-    shapes = [_shape(x) for x in operands]
+    shapes = [shape_of(x) for x in operands]
     ndim = max(map(len, shapes))
     columns = zip(*((1,) * (ndim - len(shape)) + shape for shape in shapes), strict=True)
     return tuple(next((n for n in column if n != 1), 1) for column in columns)
-
-
-def _alike_along(other: Any, axis_from_end: int) -> bool:
-    """Tell whether an operand has one value for all rows of the coded axis."""
-    shape = _shape(other)
-    if axis_from_end > len(shape) or shape[-axis_from_end] == 1:
-        return True
-    if isinstance(other, Symbol):
-        return False
-    values = np.asarray(other)
-    return bool((values == values.take([0], axis=-axis_from_end)).all())
 
 
 def _scaled(func: Any, swaps: bool) -> Rule:
@@ -60,7 +46,7 @@ def _scaled(func: Any, swaps: bool) -> Rule:
         if block is y and not swaps:
             raise Barrier("division by a coded array")
         from_end = block.from_end
-        if not _alike_along(other, from_end):
+        if not alike_along(other, from_end):
             raise Barrier("factors that differ along the coded axis")
         shape = _broadcast(x, y)
         return block.like(shape=shape, axis=len(shape) - from_end, dtype=result_dtype(func, x, y))
@@ -70,12 +56,11 @@ def _scaled(func: Any, swaps: bool) -> Rule:
 
 def _added(func: Any) -> Rule:
     def rule(x: Any, y: Any, **kwargs: Any) -> Symbol:
+        dtype = result_dtype(func, x, y)
         if not (_is_coded(x) and _is_coded(y)):
             block, other = (x, y) if _is_coded(x) else (y, x)
             if isinstance(other, Symbol) or np.any(other):
-                raise Barrier(
-                    "a sum with something that has no parity in common: encode the sum, or add the products"
-                )
+                return _shifted(block, other, dtype)
             other = Symbol(np.shape(other), np.asarray(other).dtype)
             x, y = (block, other) if _is_coded(x) else (other, block)
         ends = {z.from_end for z in (x, y) if _is_coded(z)}
@@ -83,9 +68,21 @@ def _added(func: Any) -> Rule:
         if len(ends) > 1 or len(lengths) > 1:
             raise Barrier("a sum of two arrays whose coded axes do not meet")
         shape = _broadcast(x, y)
-        return merged([x, y], shape, len(shape) - ends.pop(), result_dtype(func, x, y))
+        return merged([x, y], shape, len(shape) - ends.pop(), dtype)
 
     return rule
+
+
+def _shifted(block: Symbol, other: Any, dtype: np.dtype[Any]) -> Symbol:
+    """Return a block to which numbers are added that it shares with the blocks of all rows."""
+    if not alike_along(other, block.from_end):
+        raise Barrier(
+            "a sum with something that has no parity in common: encode the sum, or add the products"
+        )
+    if dtype.kind not in "fc":
+        raise Barrier("numbers added to integers: encode the array as floats")
+    shape = _broadcast(block, other)
+    return block.like(shape=shape, axis=len(shape) - block.from_end, dtype=dtype, affine=True, shifted=True)
 
 
 def _reduced(func: Any) -> Rule:
@@ -113,14 +110,14 @@ def _matmul(x: Any, y: Any, **kwargs: Any) -> Symbol:
     block, other, left = (x, y, True) if _is_coded(x) else (y, x, False)
     if _is_coded(other):
         raise Barrier("the product of two coded arrays")
-    other_shape = _shape(other)
+    other_shape = shape_of(other)
     if block.ndim < 2 or len(other_shape) < 2:
         raise Barrier("a product of vectors in one block")
     if block.axis == block.ndim - (1 if left else 2):
         raise Barrier("a product that contracts the coded axis")
     batch = _broadcast(np.broadcast_to(0, block.shape[:-2]), np.broadcast_to(0, other_shape[:-2]))
     from_end = block.from_end
-    if from_end > 2 and not _alike_along(other, from_end):
+    if from_end > 2 and not alike_along(other, from_end):
         raise Barrier("factors that differ along the coded axis")
     ends = (block.shape[-2], other_shape[-1]) if left else (other_shape[-2], block.shape[-1])
     return block.like(
@@ -133,7 +130,7 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Symbol:
     block, other = (a, b) if _is_coded(a) else (b, a)
     if _is_coded(other):
         raise Barrier("the product of two coded arrays")
-    ndims = len(_shape(a)), len(_shape(b))
+    ndims = len(shape_of(a)), len(shape_of(b))
     if isinstance(axes, int | np.integer):
         axes = range(ndims[0] - axes, ndims[0]), range(axes)
     gone = [axis_numbers(axis, ndim) for axis, ndim in zip(axes, ndims, strict=True)]
@@ -141,7 +138,7 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Symbol:
     side = 0 if block is a else 1
     if block.axis in gone[side]:
         raise Barrier("a product that contracts the coded axis")
-    shape = [_shape(x)[d] for x, axis in zip((a, b), remaining, strict=True) for d in axis]
+    shape = [shape_of(x)[d] for x, axis in zip((a, b), remaining, strict=True) for d in axis]
     axis = remaining[side].index(block.along) + side * len(remaining[0])
     kind = np.result_type(*(x.dtype for x in (a, b)))
     return block.like(shape=shape, axis=axis, dtype=kind, work=True)
@@ -161,11 +158,11 @@ def _einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Symbol:
     if letter not in output or letters.count(letter) > 1:
         raise Barrier("a product that contracts the coded axis")
     for name, other in zip(names, operands, strict=True):
-        if other is not block and letter in name and not _alike_along(other, len(name) - name.index(letter)):
+        if other is not block and letter in name and not alike_along(other, len(name) - name.index(letter)):
             raise Barrier("factors that differ along the coded axis")
     sizes: dict[str, int] = {}
     for name, other in zip(names, operands, strict=True):
-        for one, n in zip(name, _shape(other), strict=True):
+        for one, n in zip(name, shape_of(other), strict=True):
             sizes[one] = n if sizes.get(one, 1) == 1 else sizes[one]
     kind = np.result_type(*(x.dtype for x in operands))
     return block.like(shape=[sizes[c] for c in output], axis=output.index(letter), dtype=kind, work=True)

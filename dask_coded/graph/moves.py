@@ -10,7 +10,7 @@ import numpy as np
 
 from dask_coded.graph.symbols import RULES, Barrier, Symbol
 
-__all__ = ["axis_numbers", "kept", "merged", "operation"]
+__all__ = ["alike_along", "axis_numbers", "kept", "merged", "operation", "shape_of"]
 
 
 def operation(*functions: Any, rule: Callable[..., Symbol]) -> None:
@@ -18,12 +18,37 @@ def operation(*functions: Any, rule: Callable[..., Symbol]) -> None:
     RULES.update(dict.fromkeys(functions, rule))
 
 
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a symbol, an array or a number."""
+    return x.shape if isinstance(x, Symbol) else tuple(np.shape(x))
+
+
+def alike_along(other: Any, axis_from_end: int) -> bool:
+    """Tell whether an operand that is not coded has one value for all rows of the coded axis."""
+    shape = shape_of(other)
+    if axis_from_end > len(shape) or shape[-axis_from_end] == 1:
+        return True
+    if isinstance(other, Symbol):
+        return False
+    values = np.asarray(other)
+    return bool((values == values.take([0], axis=-axis_from_end)).all())
+
+
 def merged(blocks: Sequence[Symbol], shape: Sequence[int], axis: int, dtype: Any) -> Symbol:
     """Return what is made of several blocks together."""
     coded = [block for block in blocks if block.axis is not None]
-    unit = max(block.unit for block in coded)
-    uniform = all(block.uniform for block in coded)
-    return Symbol(shape, dtype, axis, any(block.work for block in coded), unit, uniform)
+    affine = [block for block in blocks if block.affine]
+    return Symbol(
+        shape,
+        dtype,
+        axis,
+        work=any(block.work for block in coded),
+        unit=max(block.unit for block in coded),
+        uniform=all(block.uniform for block in coded),
+        affine=bool(affine),
+        shifted=bool(affine) and all(block.shifted for block in affine),
+        constant=all(block.constant for block in coded),
+    )
 
 
 def axis_numbers(axis: Any, ndim: int) -> tuple[int, ...]:
@@ -73,6 +98,8 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
     for block, given in zip(blocks, arrays, strict=True):
         if block.axis is None and isinstance(given, Symbol):
             raise Barrier("blocks that are not coded are joined to it")
+        if block.axis is None and not (first.uniform and alike_along(given, first.from_end)):
+            raise Barrier("concatenation with numbers that are not coded")
         if block.axis not in (None, first.axis) or block.shape[first.axis] != first.length:
             raise Barrier("concatenation of arrays whose coded axes do not meet")
     shape = list(first.shape)
@@ -82,9 +109,10 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
 
 
 def _constant(values: Any) -> Symbol:
-    if np.any(values):
+    dtype, shifts = np.asarray(values).dtype, bool(np.any(values))
+    if shifts and dtype.kind not in "fc":
         raise Barrier("concatenation with numbers that are not coded")
-    return Symbol(np.shape(values), np.asarray(values).dtype)
+    return Symbol(np.shape(values), dtype, affine=shifts)
 
 
 def _stacked(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol:

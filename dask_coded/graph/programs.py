@@ -57,6 +57,8 @@ class Program:
         Layers that read the array, or a view of it, beside what they carry on: it is left as it is.
     entries : frozenset of str
         Those of `layers` that carry on the array itself.
+    affine : bool
+        Numbers are added on the way, the same to all rows along the coded axis.
     """
 
     target: str
@@ -68,6 +70,7 @@ class Program:
     views: frozenset[str]
     beside: Mapping[str, str]
     entries: frozenset[str]
+    affine: bool
 
     @property
     def own(self) -> frozenset[str]:
@@ -174,6 +177,8 @@ class _Trail:
     refusals: list[Refusal] = field(default_factory=list)
     #: For each layer at which lanes are open: all layers that they have come through.
     open: dict[str, set[str]] = field(default_factory=dict)
+    #: The same for all layers that lanes have come through.
+    reached: dict[str, set[str]] = field(default_factory=dict)
 
     def follow(self) -> None:
         """Go through the graph."""
@@ -191,7 +196,7 @@ class _Trail:
                 self._close(ends)
                 continue
             ends = [one for one in ends if one != self.walk.beside.get(name)]
-            self.open[name] = {name}.union(*(self.open[one] for one in ends))
+            self.open[name] = self.reached[name] = {name}.union(*(self.open[one] for one in ends))
             for one in ends:
                 if one in self.walk.work:
                     del self.open[one]
@@ -217,13 +222,23 @@ class _Trail:
         """
         for end in ends:
             try:
-                self.programs.append(_program(self.walk, end, self.open[end]))
+                target = self._computed(end)
+                self.programs.append(_program(self.walk, target, self.reached[target]))
             except Barrier as barrier:
                 self.refusals.append(Refusal(end, str(barrier)))
             if end in self.walk.work:
                 del self.open[end]
                 for key in self.walk.culled.layers[end].get_output_keys():
                     self.walk.seen.pop(key, None)
+
+    def _computed(self, end: str) -> str:
+        """Return the layer that computed something last: what is only added to that is left to plain Dask."""
+        while self.walk.is_shifted(end):
+            before = self.walk.culled.dependencies[end] & self.reached.keys() & self.walk.work.keys()
+            if len(before) != 1:
+                break
+            (end,) = before
+        return end
 
 
 def _program(walk: Walk, target: str, layers: set[str]) -> Program:
@@ -246,6 +261,8 @@ def _program(walk: Walk, target: str, layers: set[str]) -> Program:
         raise Barrier("its blocks along the coded axis are in another order")
     if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
         raise Barrier("it does not do the same to all blocks along the coded axis")
+    if any(seen.value.constant for _, seen in found):
+        raise Barrier("some of its blocks are made of constants alone")
     if not all(seen.value.work for _, seen in found):
         raise Barrier("nothing is computed on the way that would be worth decoding")
     _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
@@ -265,6 +282,7 @@ def _program(walk: Walk, target: str, layers: set[str]) -> Program:
             for name in layers
             if encoded.name in walk.culled.dependencies[name] and walk.beside.get(name) != encoded.name
         ),
+        any(seen.value.affine for _, seen in found),
     )
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from dask._task_spec import GraphNode
+from dask._task_spec import GraphNode, Task, TaskRef
 from dask.base import tokenize
 
 from dask_coded.graph.cost import Verdict
 from dask_coded.graph.doors import Door, Flat, Key
-from dask_coded.graph.find import Product
+from dask_coded.graph.find import CodedAxis, Product
 from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.lanes import Lane, NotSeparable, trace
@@ -92,6 +92,25 @@ class Draft:
             self.cohorts[new] = name_part(key)
         self.pieces.append(keys[lane.target])
         self.lanes.append(tuple(keys.values()))
+
+    def weigh_rows(self, lane: Lane, inputs: Inputs, axis: CodedAxis, salt: str, piece: int) -> None:
+        """Let the parity lane that was just added run on means of rows: numbers are added to them there."""
+        weights = inputs.row_weights(piece)
+        if weights is None:
+            return
+        own = self.pieces[-1]
+        scales = None if inputs.scales is None else TaskRef(inputs.scales)
+        read = {inputs.substitute(piece, key) for key in lane.doors[0]}
+        means: dict[Any, Any] = {key: renamed("mean", key, salt, piece, *lane.target[1:]) for key in read}
+        for key in self.lanes[-1]:
+            self.tasks[key] = self.tasks[key].substitute(means, key=key)
+        for key, mean in means.items():
+            self.tasks[mean] = Task(mean, weights.divide, TaskRef(key), scales, axis.axis)
+        result = renamed("parity", own, salt)
+        self.tasks[result] = self.tasks[own].substitute({}, key=result)
+        self.tasks[own] = Task(own, weights.multiply, TaskRef(result), scales, axis.target_axis)
+        self.cohorts[result] = self.cohorts.pop(own)
+        self.lanes[-1] = (*means.values(), *self.lanes[-1][:-1], result, own)
 
 
 def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
@@ -190,12 +209,14 @@ def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt:
             lane = part.lanes[target_of[piece]]
             draft.add(flat, lane, _own_doors(plan, lane), "piece", salt)
             continue
-        rows = tuple(each.own_row(piece) or 0 for each in inputs)
+        rows = tuple(each.model_row(piece) for each in inputs)
         lane = part.lanes[int(np.ravel_multi_index(rows, sizes))]
         doors = _own_doors(plan, lane)
         for each, which in zip(inputs, part.axes, strict=True):
             doors |= {key: each.substitute(piece, key) for key in lane.doors[which]}
         draft.add(flat, lane, doors, "parity", salt, piece)
+        if isinstance(plan.product, Program) and plan.product.affine:
+            draft.weigh_rows(lane, inputs[0], plan.product.axis, salt, piece)
     for each in inputs:
         draft.inputs |= each.tasks
     draft.replaced = {key for lane in part.lanes for key in lane.tasks if key not in lane.shared}
@@ -226,4 +247,5 @@ def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], set
         late=settings.late,
         scales=inputs[0].scales,
         label=plan.product.label,
+        affine=isinstance(plan.product, Program) and plan.product.affine,
     )

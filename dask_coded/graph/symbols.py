@@ -40,6 +40,12 @@ class Symbol(NDArrayOperatorsMixin):
     uniform : bool
         The coded axis is as long in every other block and in parity: what is told to it
         in numbers of rows means the same there.
+    affine : bool
+        Numbers were added on the way here, the same to all rows of the coded axis.
+    shifted : bool
+        ... and nothing was computed since.
+    constant : bool
+        Nothing but such numbers.
     """
 
     __array_priority__ = 1000
@@ -52,9 +58,12 @@ class Symbol(NDArrayOperatorsMixin):
         work: bool = False,
         unit: float | None = None,
         uniform: bool = False,
+        affine: bool = False,
+        shifted: bool = False,
+        constant: bool = False,
     ) -> None:
         self.shape, self.dtype, self.axis, self.work = tuple(shape), np.dtype(dtype), axis, work
-        self.uniform = uniform
+        self.uniform, self.affine, self.shifted, self.constant = uniform, affine, shifted, constant
         self.unit = _unit(self.dtype) if unit is None else max(unit, _unit(self.dtype))
 
     def __repr__(self) -> str:
@@ -122,8 +131,9 @@ class Symbol(NDArrayOperatorsMixin):
 
     def like(self, **changes: Any) -> Symbol:
         """Return the same but for some attributes."""
-        known = {name: getattr(self, name) for name in ("shape", "dtype", "axis", "work", "unit", "uniform")}
-        return Symbol(**{**known, **changes})
+        if changes.get("work"):
+            changes["shifted"] = False
+        return Symbol(**{**vars(self), **changes})
 
     def coded(self) -> Symbol:
         """Return itself if it is coded."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import dask.array.wrap
 import numpy as np
-from dask._task_spec import DataNode, GraphNode, Task, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, Task, convert_legacy_graph
 from dask.base import tokenize
 from dask.blockwise import Blockwise
 from dask.core import toposort
@@ -95,15 +96,22 @@ class Walk:
         within = {key: task.dependencies & tasks.keys() for key, task in tasks.items()}
         for key in toposort(tasks, within):
             self._take(layer, key, tasks, found, plain)
-        if any(is_block(key, name) and key not in found for key in tasks):
-            raise Barrier("some of its blocks are not made of the encoded array")
-        self.axes[name] = self._axis(found.values())
+        self.axes[name] = axis = self._axis(found.values())
+        for key, task in tasks.items():
+            if is_block(key, name) and key not in found:
+                found[key] = self._filled(key, task, axis)
         if any(isinstance(seen.value, Symbol) and seen.value.work for seen in found.values()):
             before = [self.work[source] for source in sorted(sources) if source in self.work]
             self.work[name] = before[0] if before else name
         self.seen |= found
         if plain is not None:
             self.beside[name] = plain
+
+    def is_shifted(self, name: str) -> bool:
+        """Tell whether a layer's blocks are results of another to which numbers were added."""
+        keys = self.culled.layers[name].get_output_keys()
+        values = (self.seen[key].value for key in keys if key in self.seen)
+        return any(isinstance(value, Symbol) and value.shifted for value in values)
 
     def _take(
         self,
@@ -135,6 +143,35 @@ class Walk:
             values |= {dep: self._other(dep, tasks) for dep in task.dependencies - mine.keys()}
             self._values[form] = self._run(task, values)
         found[key] = Seen(rows.pop(), form, self._values[form])
+
+    def _filled(self, key: Any, task: GraphNode, axis: int | None) -> Seen:
+        """Return what stands for a block of one number that is joined to the encoded blocks."""
+        refusal = Barrier("some of its blocks are not made of the encoded array")
+        if axis is None or not isinstance(task, Alias) or not self.encoded.models_fit:
+            raise refusal
+        values = self._numbers(task.target)
+        if values is None or values.dtype.kind not in "fc":
+            raise refusal
+        row, lengths = key[1 + axis], self.encoded.lengths
+        if row >= len(lengths) or values.shape[axis] != lengths[row]:
+            raise refusal
+        shape = [lengths[0] if d == axis else n for d, n in enumerate(values.shape)]
+        form = self._form(("filled", tokenize(values[(0,) * values.ndim]), tuple(shape), axis))
+        uniform = self.encoded.uniform
+        self._values[form] = Symbol(shape, values.dtype, axis, uniform=uniform, affine=True, constant=True)
+        return Seen(row, form, self._values[form])
+
+    def _numbers(self, key: Any) -> np.ndarray | None:
+        """Return a block of da.ones, da.zeros or da.full, which takes no memory; None for any other."""
+        layer = self.dsk.layers.get(name_part(key))
+        if not isinstance(layer, Blockwise) or self.dsk.dependencies[name_part(key)]:
+            return None
+        made = dict(layer)[key]
+        func = getattr(made, "func", None)
+        if not isinstance(func, partial) or func.func.__module__ != dask.array.wrap.__name__:
+            return None
+        values = made()
+        return values if isinstance(values, np.ndarray) and values.size and not any(values.strides) else None
 
     def _other(self, key: Any, tasks: Mapping[Any, GraphNode]) -> Any:
         """Return what stands for a block that is not coded."""

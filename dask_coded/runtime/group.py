@@ -94,6 +94,8 @@ class Group:
     patience : float, optional
         The parity pieces are blocks of a prior. They stand in for targets that have
         not come within so many seconds after most of the others.
+    affine : bool
+        The lanes add numbers to blocks: those of rows of zeros are none.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Group:
     scales: Hashable | None = None
     label: str = ""
     patience: float | None = None
+    affine: bool = False
 
     @property
     def substitutes(self) -> bool:

@@ -10,7 +10,7 @@ from dask._task_spec import Alias, List, Task, TaskRef
 from distributed.worker import get_worker
 
 from dask_coded.codes.code import Decoding
-from dask_coded.kernels import decode_block
+from dask_coded.kernels import decode_block, levels_of_results
 from dask_coded.runtime.group import Group
 
 __all__ = ["TOPIC", "decode", "decode_task", "own_task", "prior_block", "substitute"]
@@ -38,6 +38,8 @@ def decode(weights: np.ndarray, pieces: list[Any], scales: Any, **spec: Any) -> 
     """
     label = spec.pop("label")
     own: tuple[int, ...] = spec.pop("own")
+    if spec.pop("affine") and scales is not None:
+        scales = levels_of_results(scales)
     block, bound = decode_block(weights, pieces, own, scales, with_bound=True, **spec)
     try:
         worker = get_worker()
@@ -84,4 +86,5 @@ def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any
         tolerance=group.tolerance,
         by_row=group.scales is None or across >= ROWS_ARE_JUDGED,
         label=str(group.targets[index]),
+        affine=group.affine,
     )

@@ -16,6 +16,7 @@ from dask_coded.graph.settings import Settings
 
 W = matrix((8, 5), (4, 5), seed=1)
 V = matrix((8,), 4, seed=2)
+V9 = matrix((9,), (4, 4, 1), seed=4)
 TALL = matrix((12, 4), (3, 4), seed=3)
 
 
@@ -64,8 +65,13 @@ LINEAR = {
     "conjugate": lambda x: da.fft.ifft(da.fft.fft(whole(x), axis=1).conj(), axis=1),
     "declared": lambda x: x.map_blocks(linear(np.fliplr, along=1)),
     "stencil": lambda x: da.overlap.overlap(x, depth={0: 0, 1: 1}, boundary="none").map_blocks(SHIFT),
+    "intercept": lambda x: (x + 1.0) @ W,
+    "intercept, turned": lambda x: W.T @ (1.0 - 2 * x.T),
+    "bias": lambda x: 2 * (x @ W + matrix((5,), 5, seed=9)),
+    "centred": lambda x: (x - x.mean(axis=0)) @ W,
+    "standardized": lambda x: ((x - V) / (1 + V**2)) @ W - 3,
+    "constant of all columns": lambda x: (x.cumsum(axis=1) + 1j).sum(axis=1),
     "barrier behind": lambda x: da.exp(x @ W),
-    "intercept behind": lambda x: x @ W + 1.5,
     "reduction behind": lambda x: (x @ W).sum(axis=0),
 }
 BARRIERS = {
@@ -85,7 +91,11 @@ BARRIERS = {
     "rows joined": (lambda x: x.rechunk({0: 6}) @ W, "coded axis"),
     "reduction": (lambda x: x.sum(axis=0), "over the coded axis"),
     "running sum": (lambda x: x.cumsum(axis=0).sum(axis=1), "coded axis"),
-    "intercept": (lambda x: (x + 1.0) @ W, "encode the sum"),
+    "own numbers for each row": (lambda x: (x + matrix((12, 1), (3, 1))) @ W, "encode the sum"),
+    "blocks joined to it": (
+        lambda x: da.concatenate([x, matrix((12, 1), (3, 1))], axis=1) @ V9,
+        "not made of",
+    ),
     "division by it": (lambda x: (1 / x) @ W, "division by"),
     "undeclared": (lambda x: x.map_blocks(lambda b: b * 2) @ W, "linear"),
     "declared along it": (lambda x: x.map_blocks(linear(np.flipud, along=0)) @ W, "works along"),
@@ -118,6 +128,72 @@ def test_float_dtypes(dtype):
     x = encode(matrix((12, 8), (3, 4), dtype), parity=2)
     assert check(x @ W.astype(dtype)) >= 1
     assert check(x.T.sum(axis=0)) >= 1
+
+
+def with_ones(x, fill=1.0):
+    column = da.full((x.shape[0], 1), fill, chunks=(x.chunks[0], 1), dtype=x.dtype)
+    return da.concatenate([x, column], axis=1)
+
+
+JOINED = {
+    "product": lambda x: with_ones(x) @ V9,
+    "as dask-ml joins an intercept": lambda x: with_ones(x).rechunk({1: -1}) @ V9.rechunk(-1),
+    "sum": lambda x: (3 * with_ones(x, 2.0)).sum(axis=1),
+    "shifted": lambda x: (with_ones(x) - V9) @ V9,
+    "zeros": lambda x: with_ones(x, 0.0).sum(axis=1),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+@pytest.mark.parametrize("parity", [1, 2, 3])
+@pytest.mark.parametrize("lengths", [(8, 8, 8), (8, 8, 5), (4, 4, 4, 4)])
+def test_constant_columns_are_carried_along(name, parity, lengths):
+    x = encode(matrix((sum(lengths), 8), (lengths, 4)), parity=parity)
+    assert check(JOINED[name](x)) >= 1
+
+
+@pytest.mark.parametrize("lengths", [(5, 8, 8), (3, 6, 7, 5)])
+@pytest.mark.parametrize("parity", [1, 2])
+def test_constant_columns_in_ragged_blocks(lengths, parity):
+    """A parity lane takes over the ones of the longest block, unless parity is longer."""
+    x = encode(matrix((sum(lengths), 8), (lengths, 4)), parity=parity)
+    assert bool(check(JOINED["product"](x))) == (parity == 1 or 8 in lengths)
+
+
+def test_constant_columns_are_not_joined_to_integers():
+    assert check(with_ones(encode(matrix((12, 8), (3, 4), "i8"))).sum(axis=1)) == 0
+
+
+def test_constants_alone_are_no_blocks_to_decode():
+    x = with_ones(encode(matrix((12, 8), (3, 4)))).map_blocks(linear(np.fliplr, along=1))
+    assert check(x) == 0
+    assert any("constants alone" in refusal.reason for refusal in programs(x)[1])
+
+
+@pytest.mark.parametrize("lengths", [(7, 7, 7), (5, 4, 6, 5, 3)])
+@pytest.mark.parametrize("parity", [1, 2, 3])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c16"])
+def test_numbers_added_to_ragged_blocks(lengths, parity, dtype):
+    x = encode(matrix((sum(lengths), 8), (lengths, 4), dtype), parity=parity)
+    w = W.astype(dtype)
+    assert check((x + V.astype(dtype)) @ w) >= 1
+    assert check((2 * x + 1).sum(axis=1)) >= 1
+
+
+def test_numbers_are_not_added_to_integers():
+    """Weighted means of integers are none."""
+    x = encode(matrix((12, 8), (3, 4), "i8"), parity=1)
+    assert check((x + 1).sum(axis=1), bound=0.0) == 0
+    assert any("encode the array as floats" in refusal.reason for refusal in programs((x + 1).sum(axis=1))[1])
+
+
+def test_rows_of_all_magnitudes_and_of_zeros_with_numbers_added():
+    numbers = np.random.default_rng(0).normal(size=(16, 8)) * 10.0 ** np.arange(-8, 8)[:, None]
+    numbers[[2, 9]] = 0
+    for parity in (1, 2):
+        x = encode(da.from_array(numbers, chunks=(4, 4)), parity=parity)
+        check((x + 1) @ W, bound=3000)
+        check(x @ W + 1e-9, bound=3000)
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i4", "i8", "u2", "u8"])
