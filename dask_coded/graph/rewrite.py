@@ -201,7 +201,7 @@ def _inputs(
 
 def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt: str) -> Draft:
     """Make all pieces of a group, in the code's order."""
-    draft = Draft(plan.product.work if isinstance(plan.product, Program) else "")
+    draft = Draft(_title(plan, part))
     sizes = tuple(map(len, part.rows))
     target_of = {piece: index for index, piece in enumerate(part.code.systematic)}
     for piece in range(part.code.n):
@@ -221,6 +221,13 @@ def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt:
         draft.inputs |= each.tasks
     draft.replaced = {key for lane in part.lanes for key in lane.tasks if key not in lane.shared}
     return draft
+
+
+def _title(plan: Plan, part: Part) -> str:
+    """Return the layer that pieces are named after: what computes, where one task does all; or none."""
+    if isinstance(plan.product, Program):
+        return plan.product.work
+    return plan.product.layer if all(len(lane.tasks) == 1 for lane in part.lanes) else ""
 
 
 def _own_doors(plan: Plan, lane: Lane) -> dict[Key, Key]:

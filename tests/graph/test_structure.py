@@ -112,6 +112,8 @@ def test_prefixes_are_readable():
         "scale-array",
     } <= prefixes
     assert all(isinstance(key, tuple) and len(key[0].rpartition("-")[2]) == 32 for key in graph)
+    fused = rewritten(da.ones((40, 10), chunks=(10, 10)) @ da.ones((10, 10)), force=True)
+    assert {"piece-matmul", "parity-matmul"} <= {key_split(key) for key in fused}
     for name in ("x-" + "0" * 32, "ones_like-" + "0" * 32, "odd name 7"):
         prefix = key_split((layer_name("piece", name, 1), 0))
         assert prefix.startswith("piece-") and len(prefix) > 6
