@@ -212,7 +212,10 @@ def test_centred_products_decode_from_means_of_rows(shared: Client) -> None:
     y = da.concatenate([x - x.mean(axis=0), ones], axis=1).rechunk({1: -1}) @ w
     expected = np.hstack([X - X.mean(axis=0), np.ones((len(X), 1))]) @ np.asarray(w)
     with testing.delays(client, testing.Constant(), unit=0.2, tasks=lambda name: "matmul" in name):
-        with testing.slow(client, holders(client, x)[0], factor=50):
+        with (
+            testing.slow(client, holders(client, x)[0], factor=50),
+            dask.config.set({"coded.launch": "eager"}),
+        ):
             assert np.allclose(y.compute(), expected, rtol=1e-10)
     figures = dc.report(client).to_dict()
     assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0

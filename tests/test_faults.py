@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -171,6 +172,31 @@ def test_slow_frozen_and_killed_worker(shared: Client) -> None:
     figures = product(client, when_started(WORKERS + 1, killed))
     assert figures["errors"] == 0
     client.wait_for_workers(WORKERS, timeout=120)
+    assert_nothing_left(client)
+
+
+def make_block(marks: Path, block_id: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """Take longer than a product does, and leave a mark."""
+    with marks.open("a") as file:
+        file.write("x")
+    time.sleep(6 * UNIT)
+    return np.full((40, 30), float(block_id[0]))
+
+
+def test_dear_operands_are_not_computed_again_for_parity(shared: Client, tmp_path: Path) -> None:
+    """They are released once they are multiplied; the late product runs again instead."""
+    client, marks = shared, tmp_path / "marks"
+    dc.install(client)
+    a = da.map_blocks(make_block, marks, chunks=((40,) * 10, 30), dtype=float, meta=np.empty((0, 0)))
+    b = da.ones((30, 20), chunks=(30, 20)).persist()
+    with delayed(client), testing.slow(client, last(client), 20):
+        with dc.coded(parity=1, force=True):
+            c = (a @ b).compute()
+    np.testing.assert_allclose(c, np.repeat(30.0 * np.arange(10), 40)[:, None] * np.ones(20))
+    assert len(marks.read_text()) == 10
+    figures = dc.report(client).to_dict()
+    assert helped(figures) and figures["errors"] == 0
+    del b
     assert_nothing_left(client)
 
 

@@ -32,6 +32,8 @@ class Book:
         self.late: dict[int, float] = {}
         self.dead: set[int] = set()
         self.launched: set[int] = set()
+        #: What parity is made of was released, and is dear to compute again.
+        self.inputs_gone = False
         self.done: dict[int, bool] = {}
         self.gone: set[int] = set()
         self.decoding: dict[int, tuple[Decoding, tuple[Hashable, ...]]] = {}

@@ -15,6 +15,7 @@ __all__ = [
     "KeyFinished",
     "KeyForgotten",
     "KeyReleased",
+    "LaunchRefused",
     "Running",
     "Ticked",
     "WorkerLeft",
@@ -85,6 +86,14 @@ class DecodeFailed(Event):
 
     key: Hashable
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class LaunchRefused(Event):
+    """Parity pieces were not launched: what they are made of is gone, and dear to compute again."""
+
+    group: Group
+    keys: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)

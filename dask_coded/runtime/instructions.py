@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -36,10 +37,11 @@ class Hold(Instruction):
 
 @dataclass(frozen=True)
 class Launch(Instruction):
-    """Compute these parity pieces now."""
+    """Compute these parity pieces now, unless more than `worth` seconds of other work must be redone."""
 
     group: Group
     keys: tuple[Hashable, ...]
+    worth: float = math.inf
 
 
 @dataclass(frozen=True)

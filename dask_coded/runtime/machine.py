@@ -25,6 +25,7 @@ Longer than other files, so that all rules that depend on each other stand toget
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 
@@ -127,6 +128,8 @@ class Machine:
                 return self._forgotten(event.key, event.now)
             case ev.DecodeFailed():
                 return self._decode_failed(event)
+            case ev.LaunchRefused():
+                return self._launch_refused(event)
             case ev.Ticked():
                 return self._ticked(event)
             case ev.WorkerLeft():
@@ -288,6 +291,14 @@ class Machine:
             found += self._advance(book, event.now)
         return found
 
+    def _launch_refused(self, event: ev.LaunchRefused) -> list[do.Instruction]:
+        book = self.books.get(event.group.name)
+        if book is not None and book.open:
+            book.inputs_gone = True
+            book.launched.difference_update(book.piece_of[key] for key in event.keys)
+            self._note(book, event.now, "launch refused", event.keys)
+        return []
+
     # -------------------------------------------------------------- decisions
 
     def _advance(self, book: Book, now: float) -> list[do.Instruction]:
@@ -447,22 +458,30 @@ class Machine:
         late_seconds = sum(self.cohorts.typical(self._cohort_of[key]) for key in late_tasks)
         parity = book.group.code.helpful(missing, book.usable_parity)
         lane_seconds = max((self._lane_seconds(book, t) for t in parity), default=0.0)
-        if rescue(lane_seconds, late_seconds, len(missing), len(parity), spare) == "parity":
+        answer = rescue(lane_seconds, late_seconds, len(missing), len(parity), spare)
+        in_vain = all(self._ran_again_in_vain(key, event) for key in late_tasks)
+        if answer == "parity" and (in_vain or not book.inputs_gone):
             elapsed = max((event.running[key].seconds for key in late_tasks), default=0.0)
             if elapsed < WORTH_A_LANE * lane_seconds:
                 return []
             wanted = parity_wanted(len(missing), spare, book.group.late.max_concurrent)
-            return self._launch(book, parity[:wanted], event.now)
+            worth = math.inf if in_vain else lane_seconds + RERUN_COST
+            return self._launch(book, parity[:wanted], event.now, worth)
         return [step for key in late_tasks for step in self._rerun(key, event)]
 
-    def _launch(self, book: Book, pieces: Iterable[int], now: float) -> list[do.Instruction]:
+    def _ran_again_in_vain(self, key: Hashable, event: ev.Ticked) -> bool:
+        return key in self.reruns and self._is_hopeless(event.running[key], HOPELESS, RERUN_COST)
+
+    def _launch(
+        self, book: Book, pieces: Iterable[int], now: float, worth: float = math.inf
+    ) -> list[do.Instruction]:
         new = tuple(t for t in pieces if t not in book.launched and t not in book.dead)
         if not new:
             return []
         book.launched.update(new)
         keys = tuple(book.group.pieces[t] for t in new)
         self._note(book, now, "launch", keys)
-        return [do.Launch(book.group, keys)]
+        return [do.Launch(book.group, keys, worth)]
 
     def _rerun(self, key: Hashable, event: ev.Ticked) -> list[do.Instruction]:
         """Run a late task elsewhere: once only, so that work without heartbeats ends."""
@@ -486,6 +505,7 @@ class Machine:
         book.decodable_since.clear()
         book.sources.clear()
         book.launched.clear()
+        book.inputs_gone = False
         book.late.clear()
         self._note(book, now, "closed", book.group.name)
         return [do.Close(book.group)]

@@ -97,7 +97,7 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
     add(driver, group, done=(0, 1, 2))
     late = group.pieces[3]
     assert driver.tick(running=[(late, "w3", 1.01)]) == []
-    assert driver.tick(running=[(late, "w3", 1.3)]) == [do.Launch(group, group.pieces[4:6])]
+    assert driver.tick(running=[(late, "w3", 1.3)]) == [do.Launch(group, group.pieces[4:6], 2.0)]
     assert driver.tick(running=[(late, "w3", 1.4)]) == [], "one launch is enough"
     hold, narrow = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
     assert hold == do.HoldWorker("w3", False, "every thread runs an overtaken task")
@@ -113,7 +113,7 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
 def test_late_block_is_answered_by_its_own_copy(driver):
     group = make_group(codes.replication(4, 2))
     add(driver, group, done=(0, 1, 3))
-    assert driver.tick(running=[(group.pieces[2], "w2", 1.3)]) == [do.Launch(group, group.pieces[6:7])]
+    assert driver.tick(running=[(group.pieces[2], "w2", 1.3)]) == [do.Launch(group, group.pieces[6:7], 2.0)]
 
 
 def test_own_piece_wins_when_it_comes_before_parity(driver):
@@ -132,6 +132,19 @@ def test_more_late_pieces_than_parity_run_again_elsewhere(driver):
     assert do.Rerun(group.pieces[2], "w2") in steps
     assert do.Rerun(group.pieces[3], "w3") in steps
     assert do.Launch not in kinds(steps)
+
+
+def test_late_task_runs_again_where_the_inputs_of_parity_are_gone(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    late = group.pieces[3]
+    (launch,) = driver.tick(running=[(late, "w3", 1.3)])
+    assert launch == do.Launch(group, group.pieces[4:6], 2.0), "as long as a lane and a second run cost"
+    assert driver.tell(ev.LaunchRefused, group, launch.keys) == []
+    assert driver.tick(running=[(late, "w3", 1.4)]) == [], "not asked for again"
+    assert do.Rerun(late, "w3") in driver.tick(running=[(late, "w3", 2.1)])
+    assert driver.tick(running=[(late, "w4", 1.3)]) == [], "it has just begun"
+    assert do.Launch(group, group.pieces[4:6]) in driver.tick(running=[(late, "w4", 2.1)]), "or else"
 
 
 def test_task_is_run_again_once_only(driver):
@@ -338,6 +351,27 @@ def test_long_lane_is_run_again_rather_than_recoded(driver):
     assert do.Launch not in kinds(steps)
 
 
+def do_something(driver, groups, keys, rng):
+    key, group = rng.choice(keys), rng.choice(groups)
+    match rng.randrange(10):
+        case 0 | 1 | 2:
+            driver.tell(ev.KeyFinished, key, rng.random(), 8, rng.random() < 0.3)
+        case 3:
+            driver.tell(ev.KeyReleased, key)
+        case 4:
+            driver.tell(ev.DecodeFailed, key, "test")
+        case 5:
+            driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten]), key)
+        case 6:
+            driver.tell(ev.GroupAdded, group)
+        case 7:
+            driver.tell(ev.LaunchRefused, group, group.pieces[-1:])
+        case _:
+            running = [(k, f"w{rng.randrange(8)}", rng.random() * 9) for k in rng.sample(keys, 4)]
+            silent = rng.sample(list(WORKERS), rng.randrange(3))
+            driver.tick(running=running, silent=silent, recovered=rng.sample(list(WORKERS), 2))
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_any_order_and_repetition_of_events_is_safe(seed):
     rng = random.Random(seed)
@@ -349,22 +383,7 @@ def test_any_order_and_repetition_of_events_is_safe(seed):
         driver.tell(ev.GroupAdded, group)
     for _ in range(150):
         driver.now += rng.random()
-        key = rng.choice(keys)
-        match rng.randrange(9):
-            case 0 | 1 | 2:
-                driver.tell(ev.KeyFinished, key, rng.random(), 8, rng.random() < 0.3)
-            case 3:
-                driver.tell(ev.KeyReleased, key)
-            case 4:
-                driver.tell(ev.DecodeFailed, key, "test")
-            case 5:
-                driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten]), key)
-            case 6:
-                driver.tell(ev.GroupAdded, rng.choice(groups))
-            case _:
-                running = [(k, f"w{rng.randrange(8)}", rng.random() * 9) for k in rng.sample(keys, 4)]
-                silent = rng.sample(list(WORKERS), rng.randrange(3))
-                driver.tick(running=running, silent=silent, recovered=rng.sample(list(WORKERS), 2))
+        do_something(driver, groups, keys, rng)
     for group in groups:
         for key in group.targets:
             driver.tell(ev.KeyForgotten, key)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.shelf import KeptGroup, Shelf
 
-if TYPE_CHECKING:
-    from distributed.scheduler import TaskState
-
-__all__ = ["kept_figures", "kept_groups", "spared"]
+__all__ = ["kept_figures", "kept_groups"]
 
 
 def kept_groups(shelf: Shelf, hands: Hands) -> list[dict[str, Any]]:
@@ -41,27 +37,3 @@ def kept_figures(shelf: Shelf, hands: Hands) -> dict[str, int]:
         "redundancy": max(0, min(left, default=0)),
         "parity_bytes": sum(ts.get_nbytes() for ts in parity),
     }
-
-
-def spared(ts: TaskState, dependencies: Iterable[TaskState], counted: set[Hashable]) -> tuple[int, float]:
-    """Return how many tasks computing a block again would run, and their seconds by the usual durations.
-
-    Parameters
-    ----------
-    ts : TaskState
-        The lost block's task.
-    dependencies : iterable of TaskState
-        What it was to be computed from.
-    counted : set of keys
-        Tasks that other lost blocks need too; those found now are added.
-    """
-    again = []
-    stack = [ts]
-    while stack:
-        task = stack.pop()
-        if task.key not in counted:
-            counted.add(task.key)
-            again.append(task)
-            needed = dependencies if task is ts else task.dependencies
-            stack.extend(dts for dts in needed if not dts.who_has)
-    return len(again), sum(max(0.0, task.prefix.duration_average) for task in again)

@@ -15,6 +15,7 @@ from distributed.core import Status
 from dask_coded.runtime import instructions as do
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
+from dask_coded.runtime.scheduler_plugin.again import seconds_again
 from dask_coded.runtime.scheduler_plugin.edges import forgettable, replace_dependencies, unneeded
 from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.scheduler_plugin.placement import Placement
@@ -68,7 +69,7 @@ class Hands:
             case do.Hold():
                 self.want(step.keys)
             case do.Launch():
-                self.launch(step.group, step.keys)
+                return self.launch(step)
             case do.Narrow():
                 return self.narrow(step)
             case do.Widen():
@@ -181,16 +182,21 @@ class Hands:
         if pending is not None:
             replace_dependencies(ts, *pending)
 
-    def launch(self, group: Group, keys: tuple[Hashable, ...]) -> None:
+    def launch(self, step: do.Launch) -> bool:
         """Compute parity pieces: late ones ahead of other work, eager ones behind it."""
+        group, keys = step.group, step.keys
         lanes = {key for t, lane in enumerate(group.lanes) if group.pieces[t] in keys for key in lane}
-        for ts in self.states(lanes.union(group.inputs)):
+        own = self.states(lanes.union(group.inputs))
+        if seconds_again(own, step.worth) > step.worth:
+            return False
+        for ts in own:
             if ts.state == "released" and ts.priority:
                 order = ts.priority[2] + EAGER_DELAY if group.launch == "eager" else -1
                 ts.priority = (ts.priority[0], ts.priority[1], order)
         self.placement.place(group, keys)
         self.want((*keys, *self._inputs(group, lanes)))
         self.transitions({ts.key: "waiting" for ts in self.states(keys) if ts.state == "released"})
+        return True
 
     def _inputs(self, group: Group, lanes: Iterable[Hashable]) -> set[Hashable]:
         """Return what other groups and the decode will read again: encoded blocks and scales."""

@@ -469,6 +469,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         elif isinstance(step, do.Narrow):
             failed = ev.DecodeFailed(time(), step.group.targets[step.index], "a source is gone")
             self._steps.extend(self.machine.handle(failed))
+        elif isinstance(step, do.Launch) and not done:
+            refused = ev.LaunchRefused(time(), step.group, step.keys)
+            self._steps.extend(self.machine.handle(refused))
 
     @guarded
     def _tidy(self) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_coded.runtime import byte_tasks as tasks
+from dask_coded.runtime.scheduler_plugin.again import spared
 from dask_coded.runtime.scheduler_plugin.edges import replace_dependencies
 from dask_coded.runtime.scheduler_plugin.encoding import Encoding
-from dask_coded.runtime.scheduler_plugin.figures import spared
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
 from dask_coded.runtime.shelf import SCALES, KeptEncodedGroup, KeptGroup, Shelf
