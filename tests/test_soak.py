@@ -53,11 +53,11 @@ class Round:
             number,
             kind=rng.choice(["encode", *KINDS]),
             parity=rng.choice([1, 2]),
-            chunks=(rng.choice([10, 20, 40]), rng.choice([8, 24])),
-            seconds=rng.choice([0.02, 0.1, 0.2]),
+            chunks=(rng.choice([10, 20, 20, 40]), rng.choice([8, 24])),
+            seconds=rng.choice([0.02, 0.05, 0.1]),
             fault=rng.choice(["none", "slow", "frozen", "killed", "thawed"]),
             waits=rng.random() < 0.7,
-            steps=rng.randint(3, 8),
+            steps=rng.randint(3, 6),
         )
 
 
@@ -71,6 +71,7 @@ def client() -> Iterator[Client]:
                 yield client
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_faults_leave_nothing_wrong_and_nothing_behind(client: Client, seed: int) -> None:
     dc.install(client)
