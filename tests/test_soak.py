@@ -49,11 +49,12 @@ class Round:
 
     @classmethod
     def draw(cls, number: int, rng: random.Random) -> Round:
+        kind = rng.choice(["encode", *KINDS])
         return cls(
             number,
-            kind=rng.choice(["encode", *KINDS]),
+            kind=kind,
             parity=rng.choice([1, 2]),
-            chunks=(rng.choice([10, 20, 20, 40]), rng.choice([8, 24])),
+            chunks=(rng.choice([10, 20, 20, 40]), rng.choice([8, 8 if kind == "encode both" else 24])),
             seconds=rng.choice([0.02, 0.05, 0.1]),
             fault=rng.choice(["none", "slow", "frozen", "killed", "thawed"]),
             waits=rng.random() < 0.7,

@@ -45,6 +45,7 @@ def merged(blocks: Sequence[Symbol], shape: Sequence[int], axis: int, dtype: Any
         work=any(block.work for block in coded),
         unit=max(block.unit for block in coded),
         uniform=all(block.uniform for block in coded),
+        ragged=all(block.ragged for block in coded),
         affine=bool(affine),
         shifted=bool(affine) and all(block.shifted for block in affine),
         constant=all(block.constant for block in coded),
@@ -98,7 +99,7 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
     for block, given in zip(blocks, arrays, strict=True):
         if block.axis is None and isinstance(given, Symbol):
             raise Barrier("blocks that are not coded are joined to it")
-        if block.axis is None and not (first.uniform and alike_along(given, first.from_end)):
+        if block.axis is None and not (_may_join(first) and alike_along(given, first.from_end)):
             raise Barrier("concatenation with numbers that are not coded")
         if block.axis not in (None, first.axis) or block.shape[first.axis] != first.length:
             raise Barrier("concatenation of arrays whose coded axes do not meet")
@@ -106,6 +107,11 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
     lengths = [block.shape[along] for block in blocks]
     shape[along] = -1 if -1 in lengths else sum(lengths)
     return merged(blocks, shape, first.axis, np.result_type(*(block.dtype for block in blocks)))
+
+
+def _may_join(block: Symbol) -> bool:
+    """Tell whether numbers that fit a block fit parity too."""
+    return block.uniform or block.ragged
 
 
 def _constant(values: Any) -> Symbol:

@@ -40,6 +40,9 @@ class Symbol(NDArrayOperatorsMixin):
     uniform : bool
         The coded axis is as long in every other block and in parity: what is told to it
         in numbers of rows means the same there.
+    ragged : bool
+        The coded axis is not as long in every block: what tasks for all of them tell to it
+        in numbers of rows they have asked the block itself.
     affine : bool
         Numbers were added on the way here, the same to all rows of the coded axis.
     shifted : bool
@@ -58,12 +61,14 @@ class Symbol(NDArrayOperatorsMixin):
         work: bool = False,
         unit: float | None = None,
         uniform: bool = False,
+        ragged: bool = False,
         affine: bool = False,
         shifted: bool = False,
         constant: bool = False,
     ) -> None:
         self.shape, self.dtype, self.axis, self.work = tuple(shape), np.dtype(dtype), axis, work
-        self.uniform, self.affine, self.shifted, self.constant = uniform, affine, shifted, constant
+        self.uniform, self.ragged = uniform, ragged
+        self.affine, self.shifted, self.constant = affine, shifted, constant
         self.unit = _unit(self.dtype) if unit is None else max(unit, _unit(self.dtype))
 
     def __repr__(self) -> str:

@@ -25,7 +25,11 @@ from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Seen", "Walk"]
 
-TRUSTED = frozenset({"numpy", "dask", "operator", "_operator", "toolz", "cytoolz", "functools", "builtins"})
+#: Packages whose functions do nothing else when they are run on symbols.
+TRUSTED = frozenset(
+    {"numpy", "dask", "dask_ml", "dask_glm", "operator", "_operator"}
+    | {"toolz", "cytoolz", "functools", "builtins"}
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Walk:
         for place in known.places:
             form = self._form(("block", place))
             lengths = [known.lengths[0] if d == known.axis else n for d, n in enumerate(self._sizes(place))]
-            self._values[form] = Symbol(lengths, known.dtype, known.axis, uniform=known.uniform)
+            told = {"uniform": known.uniform, "ragged": len(set(known.lengths)) > 1}
+            self._values[form] = Symbol(lengths, known.dtype, known.axis, **told)
             for row in range(len(known.lengths)):
                 self.seen[known.block(row, place)] = Seen(row, form, self._values[form])
 

@@ -135,9 +135,18 @@ def with_ones(x, fill=1.0):
     return da.concatenate([x, column], axis=1)
 
 
+def add_intercept(block):
+    return np.concatenate([block, np.ones((block.shape[0], 1), dtype=block.dtype)], axis=1)
+
+
+add_intercept.__module__ = "dask_ml.linear_model.utils"
+
 JOINED = {
     "product": lambda x: with_ones(x) @ V9,
-    "as dask-ml joins an intercept": lambda x: with_ones(x).rechunk({1: -1}) @ V9.rechunk(-1),
+    "in one block": lambda x: with_ones(x).rechunk({1: -1}) @ V9.rechunk(-1),
+    "as dask-ml joins them": lambda x: (
+        whole(x).map_blocks(add_intercept, dtype="f8", chunks=(x.chunks[0], 9)) @ V9.rechunk(-1)
+    ),
     "sum": lambda x: (3 * with_ones(x, 2.0)).sum(axis=1),
     "shifted": lambda x: (with_ones(x) - V9) @ V9,
     "zeros": lambda x: with_ones(x, 0.0).sum(axis=1),
