@@ -66,6 +66,7 @@ def killed(client: Client) -> Iterator[None]:
 FAULTS: dict[str, Callable[[Client], AbstractContextManager[object]]] = {
     "none": lambda client: nullcontext(),
     "slow": lambda client: testing.slow(client, harness.addresses(client)[0], factor=10),
+    "slower": lambda client: testing.slow(client, harness.addresses(client)[0], factor=3),
     "frozen": lambda client: testing.freeze(client, harness.addresses(client)[0]),
     "killed": killed,
 }

@@ -76,8 +76,8 @@ class Machine:
         self._last_open = 0.0
         self.look = ev.Ticked(0.0)
         self.reruns: dict[Hashable, int] = {}
-        #: Own pieces that a decode came before, and when; they may outlive their group.
-        self.overtaken: dict[Hashable, float] = {}
+        #: Own pieces that a decode came before, when, and how long they usually take; they may outlive groups.
+        self.overtaken: dict[Hashable, tuple[float, float]] = {}
         self._books_of: dict[Hashable, set[str]] = {}
         self._cohort_of: dict[Hashable, str] = {}
         self._log: deque[tuple[float, str, str, Hashable]] = deque(maxlen=2000)
@@ -169,12 +169,9 @@ class Machine:
 
     def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
         key, now = event.key, event.now
-        self.counters.seconds_saved += now - self.overtaken.pop(key, now)
-        cohort = self._cohort_of.get(key)
-        if cohort is not None:
-            self.probation.finished(event.worker, event.seconds, self.cohorts.typical(cohort))
-            self.cohorts.finished(cohort, event.seconds)
-        found: list[do.Instruction] = []
+        since, typical = self.overtaken.pop(key, (now, 0.0))
+        self.counters.seconds_saved += now - since
+        found = self._watch_worker(event, typical)
         spent = False
         for book in self.books_of(key):
             piece, target = book.piece_of.get(key), book.target_of.get(key)
@@ -187,6 +184,21 @@ class Machine:
             self.counters.parity_tasks += 1
             self.counters.seconds_spent += event.seconds
         return found
+
+    def _watch_worker(self, event: ev.KeyFinished, typical: float) -> list[do.Instruction]:
+        """Take account of how long a task took; hold back a worker that is late time after time."""
+        cohort = self._cohort_of.get(event.key)
+        if cohort is not None:
+            typical = self.cohorts.typical(cohort)
+            self.cohorts.finished(cohort, event.seconds)
+        if typical:
+            self.probation.finished(event.worker, event.seconds, typical)
+        if event.worker in self.held or not self.probation.is_slow(event.worker):
+            return []
+        held = self._hold(event.worker, self.look, "late with one task after the other", slow=False)
+        if held:
+            self.probation.late(event.worker, typical, event.seconds, event.now)
+        return held or []
 
     def _piece_in(self, book: Book, piece: int, key: Hashable, now: float) -> list[do.Instruction]:
         if not book.open:
@@ -202,7 +214,8 @@ class Machine:
         if decoding is not None and decoded:
             self._count_decoded(book, decoding, event.seconds)
             if own not in book.sources:
-                self.overtaken[book.group.pieces[own]] = now
+                piece = book.group.pieces[own]
+                self.overtaken[piece] = (now, self.cohorts.typical(self._cohort_of.get(piece, "")))
         elif not event.decoded:
             book.arrived(own, event.key)
         book.gone.discard(index)
@@ -394,9 +407,10 @@ class Machine:
             return None
         self.held[worker] = False
         if slow:
-            late = (look for look in event.running.values() if look.worker == worker)
+            late = [look for look in event.running.values() if look.worker == worker]
             seconds = max((self.cohorts.typical(look.cohort) for look in late), default=0.0)
-            self.probation.late(worker, seconds, event.now)
+            took = max((look.seconds for look in late), default=0.0)
+            self.probation.late(worker, seconds, took, event.now)
         self.counters.workers_held += 1
         return [do.HoldWorker(worker, False, reason)]
 

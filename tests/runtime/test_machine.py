@@ -147,6 +147,21 @@ def test_late_task_runs_again_where_the_inputs_of_parity_are_gone(driver):
     assert do.Launch(group, group.pieces[4:6]) in driver.tick(running=[(late, "w4", 2.1)]), "or else"
 
 
+def test_worker_that_is_late_time_after_time_is_held_back(driver):
+    """Each of its tasks comes too soon to be worth an answer."""
+    add(driver, make_group(codes.parity(4, 1), name="next iterations"))
+    driver.tick()
+    for number in range(3):
+        group = make_group(codes.parity(4, 1), name=f"g{number}")
+        add(driver, group, done=(0, 1, 2))
+        driver.now += 1.1
+        assert not driver.machine.held
+        steps = driver.tell(ev.KeyFinished, group.pieces[3], 2.1, worker="w3")
+    assert do.HoldWorker("w3", False, "late with one task after the other") in steps
+    assert driver.tick(recovered=["w3"]) == [], "not at once"
+    assert driver.tick(10.0, recovered=["w3"]) == [do.FreeWorker("w3")]
+
+
 def test_task_is_run_again_once_only(driver):
     group = make_group(codes.parity(4, 1))
     add(driver, group, done=(0, 1))
@@ -287,7 +302,7 @@ def test_worker_that_is_late_twice_in_a_row_is_held_for_longer(driver):
     late_once(driver, 1)
     assert driver.tick(recovered=["w3"]) == []
     assert driver.tick(19.0, recovered=["w3"]) == []
-    assert driver.tick(3.0, recovered=["w3"]) == [do.FreeWorker("w3")]
+    assert driver.tick(9.0, recovered=["w3"]) == [do.FreeWorker("w3")]
 
 
 def test_worker_that_was_on_time_between_is_not(driver):
