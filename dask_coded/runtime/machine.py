@@ -76,7 +76,7 @@ class Machine:
         self._last_open = 0.0
         self.look = ev.Ticked(0.0)
         self.reruns: dict[Hashable, int] = {}
-        #: Own pieces that a decode came before, when, and how long they usually take; they may outlive groups.
+        #: Own pieces that a decode came before, when, and how long they usually take; may outlive groups.
         self.overtaken: dict[Hashable, tuple[float, float]] = {}
         self._books_of: dict[Hashable, set[str]] = {}
         self._cohort_of: dict[Hashable, str] = {}

@@ -109,3 +109,33 @@ def test_moving_ends_and_brings_nothing_together(data: st.DataObject) -> None:
     assert workers.together(groups) <= before
     if number > max(rows, columns) + 2:
         assert workers.together(groups) <= 1
+
+
+def lend(where: dict[Hashable, int], *copies: str) -> tuple[Workers, Spreading]:
+    """Hold worker 0 back, which has block "a"; return what others read instead, and who moved it there."""
+    group = KeptGroup("g", ("a", "b", "c"), ("p",), "p", "")
+    workers = Workers(5, where)
+    workers.running.discard(workers.workers["w0"])
+    for address in copies:
+        workers.tasks["a"].who_has.add(workers.workers[address])
+    shelf = Shelf()
+    shelf.put(group)
+    spreading = Spreading(workers, shelf)  # type: ignore[arg-type]
+    for number in range(3):
+        spreading([group], ("w0",), float(number))
+    return workers, spreading
+
+
+def test_blocks_of_a_held_worker_are_read_where_least_of_their_group_is() -> None:
+    workers, spreading = lend({"a": 0, "b": 1, "c": 2, "p": 3})
+    assert workers.moved == ["a"]
+    (move,) = spreading.lent.values()
+    assert (move.source, move.target) == ("w0", "w3")
+    workers.running.add(workers.workers["w0"])
+    spreading([], (), 4.0)
+    assert not spreading.lent and {ws.address for ws in workers.tasks["a"].who_has} == {"w0"}
+
+
+def test_a_copy_that_is_there_by_chance_counts_unless_its_worker_is_busy_with_a_block_of_its_own() -> None:
+    assert lend({"a": 0, "b": 1, "c": 2, "p": 3}, "w4")[0].moved == []
+    assert "a" in lend({"a": 0, "b": 1, "c": 2, "p": 3}, "w1")[0].moved

@@ -155,17 +155,25 @@ class Spreading:
                 del self.lent[key]
 
     def _lend(self, group: KeptGroup, held: Collection[str], now: float) -> None:
-        """Copy the blocks that only held workers have to where least of their group is."""
+        """Copy blocks of held workers to where least of their group is.
+
+        Not those that others have copies of, unless these have blocks of their own to work on.
+        """
         able = self.scheduler.running
         blocks = Counter(ws.address for ws in holders(self.scheduler, group.blocks))
         for key in group.blocks:
             where = self._holders(key)
-            if not able or len(self.moves) >= MOVES:
+            source = min(where.intersection(held), default=None)
+            if source is None or key in self.moves or key in self.lent:
+                continue
+            free = [ws for ws in able if ws.address not in where]
+            if not free or len(self.moves) >= MOVES:
                 return
-            if where and where <= set(held) and key not in self.moves:
-                target = min(able, key=lambda ws: (blocks[ws.address], ws.nbytes, ws.address)).address
+            target = min(free, key=lambda ws: (blocks[ws.address], ws.nbytes, ws.address)).address
+            busy = all(blocks[address] > max(1, blocks[target]) for address in where.difference(held))
+            if busy:
                 blocks[target] += 1
-                self._move(key, min(where), target, now, lent=True)
+                self._move(key, source, target, now, lent=True)
 
     def _begin(self, group: KeptGroup, incoming: Counter[str], now: float) -> None:
         """Begin the moves that a group needs, as far as possible."""
