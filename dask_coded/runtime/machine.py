@@ -26,7 +26,7 @@ Longer than other files, so that all rules that depend on each other stand toget
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Iterable
 
 from dask_coded.codes.code import Decoding
@@ -35,17 +35,15 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.book import Book
 from dask_coded.runtime.cohorts import Cohorts
 from dask_coded.runtime.group import Lateness
+from dask_coded.runtime.held import Held
 from dask_coded.runtime.policy import (
-    HOLD_COST,
     HOPELESS,
     HOPELESS_OTHER,
     RERUN_COST,
     may_substitute,
     parity_wanted,
     rescue,
-    workers_to_spare,
 )
-from dask_coded.runtime.probation import Probation
 from dask_coded.runtime.snapshot import Counters
 
 __all__ = ["Machine"]
@@ -60,21 +58,22 @@ LEAST_PATIENCE = 1.0
 WORTH_A_LANE = 0.9
 #: Tasks that a held worker still runs are suspect after this many seconds.
 LEAST_SUSPICION = 0.5
-#: Seconds after the last group closed in which the next iteration may begin.
-BETWEEN_GROUPS = 1.0
 
 
 class Machine:
-    """Decides, for all groups of one scheduler, what to launch, decode and give up."""
+    """Decides, for all groups of one scheduler, what to launch, decode and give up.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    counters : Counters, optional
+        Where it counts what it did.
+    """
+
+    def __init__(self, counters: Counters | None = None) -> None:
         self.books: dict[str, Book] = {}
-        self.counters = Counters()
+        self.counters = Counters() if counters is None else counters
         self.cohorts = Cohorts()
-        self.held: dict[str, bool] = {}
-        self.probation = Probation()
-        self._last_open = 0.0
-        self.look = ev.Ticked(0.0)
+        self.held = Held(self.cohorts, self.counters)
         self.reruns: dict[Hashable, int] = {}
         #: Own pieces that a decode came before, when, and how long they usually take; may outlive groups.
         self.overtaken: dict[Hashable, tuple[float, float]] = {}
@@ -95,7 +94,7 @@ class Machine:
     @property
     def busy(self) -> bool:
         """True while some group waits for a target, or a worker is held back."""
-        return bool(self.held) or any(book.open for book in self.books.values())
+        return len(self.held) > 0 or any(book.open for book in self.books.values())
 
     @property
     def lateness(self) -> Lateness:
@@ -133,8 +132,7 @@ class Machine:
             case ev.Ticked():
                 return self._ticked(event)
             case ev.WorkerLeft():
-                self.held.pop(event.worker, None)
-                self.probation.left(event.worker)
+                self.held.left(event.worker)
                 return []
         raise TypeError(f"not an event: {event!r}")
 
@@ -191,14 +189,7 @@ class Machine:
         if cohort is not None:
             typical = self.cohorts.typical(cohort)
             self.cohorts.finished(cohort, event.seconds)
-        if typical:
-            self.probation.finished(event.worker, event.seconds, typical)
-        if event.worker in self.held or not self.probation.is_slow(event.worker):
-            return []
-        held = self._hold(event.worker, self.look, "late with one task after the other", slow=False)
-        if held:
-            self.probation.late(event.worker, typical, event.seconds, event.now)
-        return held or []
+        return self.held.finished(event, typical)
 
     def _piece_in(self, book: Book, piece: int, key: Hashable, now: float) -> list[do.Instruction]:
         if not book.open:
@@ -328,7 +319,7 @@ class Machine:
             sources = tuple(book.sources[t] for t in decoding.used)
             book.decoding[index] = (decoding, sources)
             self._note(book, now, "decode", book.group.targets[index])
-            found += self._hold_overtaken(book.group.lanes[book.own[index]])
+            found += self.held.hold_overtaken(book.group.lanes[book.own[index]])
             found.append(do.Narrow(book.group, index, decoding, sources))
         return found
 
@@ -345,90 +336,14 @@ class Machine:
         return sum(self.cohorts.typical(cohort) for cohort in cohorts if cohort is not None)
 
     def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
-        found: list[do.Instruction] = []
-        self.look = event
-        if any(book.open for book in self.books.values()):
-            self._last_open = event.now
-        for worker in event.recovered:
-            if worker in self.held and self._may_free(worker, event):
-                del self.held[worker]
-                found.append(do.FreeWorker(worker))
-        for worker in event.silent:
-            if not self.held.get(worker) and self._may_hold(worker, event):
-                self.held[worker] = True
-                found.append(do.HoldWorker(worker, True, "no sign of life"))
-                self.counters.workers_held += 1
-        for worker in event.occupied:
-            reason = "every thread runs a task that was dropped"
-            again = [do.HoldWorker(worker, False, reason)] if worker in self.held else []
-            found += again or self._hold(worker, event, reason, slow=False) or []
+        found = self.held.ticked(event, any(book.open for book in self.books.values()))
         awaited = {key: look for key, look in event.running.items() if not look.overtaken}
         late = self.cohorts.late(awaited, self.lateness)
-        found += self._hold_late_workers(event, late)
+        found += self.held.hold_late_workers(late)
         found += self._rescue(event, late)
         for book in list(self.books.values()):
             if book.open:
                 found += self._advance(book, event.now)
-        return found
-
-    def _may_hold(self, worker: str, event: ev.Ticked) -> bool:
-        return len(self.held.keys() - {worker}) < self._spare_workers(event)
-
-    def _may_free(self, worker: str, event: ev.Ticked) -> bool:
-        """Tell whether a worker may have work again; a slow one not before others are needed."""
-        if self.held[worker] or event.now - self._last_open > BETWEEN_GROUPS:
-            return True
-        return self.probation.is_over(worker, event.now) or len(self.held) >= self._spare_workers(event)
-
-    def _spare_workers(self, event: ev.Ticked) -> int:
-        return workers_to_spare(len(event.threads.keys() | self.held.keys()))
-
-    def _hold_overtaken(self, lane: Iterable[Hashable]) -> list[do.Instruction]:
-        """Hold back workers that a decode leaves with nothing but what it overtakes.
-
-        Their threads are busy for nobody; work sent there would wait behind them.
-        """
-        running = self.look.running
-        mine = {running[key].worker for key in lane if key in running}
-        stuck = Counter(look.worker for key, look in running.items() if look.overtaken or key in lane)
-        found: list[do.Instruction] = []
-        for worker in sorted(mine):
-            if stuck[worker] >= self.look.threads.get(worker, stuck[worker] + 1):
-                found += self._hold(worker, self.look, "every thread runs an overtaken task") or []
-        return found
-
-    def _hold(
-        self, worker: str, event: ev.Ticked, reason: str, slow: bool = True
-    ) -> list[do.Instruction] | None:
-        """Return the instructions that hold a worker back, None if too many are."""
-        if worker in self.held:
-            return []
-        if not self._may_hold(worker, event):
-            return None
-        self.held[worker] = False
-        if slow:
-            late = [look for look in event.running.values() if look.worker == worker]
-            seconds = max((self.cohorts.typical(look.cohort) for look in late), default=0.0)
-            took = max((look.seconds for look in late), default=0.0)
-            self.probation.late(worker, seconds, took, event.now)
-        self.counters.workers_held += 1
-        return [do.HoldWorker(worker, False, reason)]
-
-    def _is_hopeless(self, look: ev.Running, factor: float, least: float) -> bool:
-        typical = self.cohorts.typical(look.cohort)
-        return look.confirmed and look.seconds > max(factor * typical, typical + least)
-
-    def _hold_late_workers(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
-        """Hold back workers on which every thread runs a late task."""
-        stuck = Counter(
-            look.worker
-            for key, look in event.running.items()
-            if look.overtaken or (key in late and self._is_hopeless(look, HOPELESS, HOLD_COST))
-        )
-        found: list[do.Instruction] = []
-        for worker, count in sorted(stuck.items()):
-            if count >= event.threads.get(worker, count + 1):
-                found += self._hold(worker, event, "every thread runs a late task") or []
         return found
 
     def _rescue(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
@@ -484,7 +399,7 @@ class Machine:
         return [step for key in late_tasks for step in self._rerun(key, event)]
 
     def _ran_again_in_vain(self, key: Hashable, event: ev.Ticked) -> bool:
-        return key in self.reruns and self._is_hopeless(event.running[key], HOPELESS, RERUN_COST)
+        return key in self.reruns and self.held.is_hopeless(event.running[key], HOPELESS, RERUN_COST)
 
     def _launch(
         self, book: Book, pieces: Iterable[int], now: float, worth: float = math.inf
@@ -502,9 +417,9 @@ class Machine:
         look = event.running[key]
         worker = look.worker
         factor = HOPELESS if key in self._cohort_of else HOPELESS_OTHER
-        if self.reruns.get(key) or not self._is_hopeless(look, factor, RERUN_COST):
+        if self.reruns.get(key) or not self.held.is_hopeless(look, factor, RERUN_COST):
             return []
-        held = self._hold(worker, event, "a late task runs elsewhere instead")
+        held = self.held.hold(worker, "a late task runs elsewhere instead")
         if held is None:
             return []
         self.reruns[key] = 1

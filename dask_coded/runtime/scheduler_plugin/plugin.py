@@ -138,8 +138,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def _reset(self) -> None:
         assert self.scheduler is not None
-        self.machine = Machine()
-        self.machine.counters = self.counters
+        self.machine = Machine(self.counters)
         self.looks = Looks(self.scheduler)
         self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use, self._is_concerned)
         self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded)
