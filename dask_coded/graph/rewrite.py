@@ -98,19 +98,19 @@ class Draft:
         weights = inputs.row_weights(piece)
         if weights is None:
             return
-        own = self.pieces[-1]
         scales = None if inputs.scales is None else TaskRef(inputs.scales)
-        read = {inputs.substitute(piece, key) for key in lane.doors[0]}
-        means: dict[Any, Any] = {key: renamed("mean", key, salt, piece, *lane.target[1:]) for key in read}
+        target, read = lane.target, {inputs.substitute(piece, key) for key in lane.doors[0]}
+        means: dict[Any, Any] = {
+            key: renamed("parity", key, salt, piece, *target[1:], title="means") for key in read
+        }
         for key in self.lanes[-1]:
             self.tasks[key] = self.tasks[key].substitute(means, key=key)
         for key, mean in means.items():
             self.tasks[mean] = Task(mean, weights.divide, TaskRef(key), scales, axis.axis)
-        result = renamed("parity", own, salt)
-        self.tasks[result] = self.tasks[own].substitute({}, key=result)
+        result, own = self.pieces[-1], renamed("parity", target, salt, piece, title="weigh-rows")
         self.tasks[own] = Task(own, weights.multiply, TaskRef(result), scales, axis.target_axis)
-        self.cohorts[result] = self.cohorts.pop(own)
-        self.lanes[-1] = (*means.values(), *self.lanes[-1][:-1], result, own)
+        self.pieces[-1] = own
+        self.lanes[-1] = (*means.values(), *self.lanes[-1], own)
 
 
 def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:

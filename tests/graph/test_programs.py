@@ -6,6 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import key_split
 from encoded_helpers import check, encode, matrix, programs, rewritten
 from graph_helpers import groups, value
 
@@ -187,6 +188,11 @@ def test_numbers_added_to_ragged_blocks(lengths, parity, dtype):
     w = W.astype(dtype)
     assert check((x + V.astype(dtype)) @ w) >= 1
     assert check((2 * x + 1).sum(axis=1)) >= 1
+
+
+def test_tasks_that_weigh_rows_have_names():
+    found = {key_split(key) for key in rewritten((encode(matrix((12, 8), (3, 4))) + 1) @ W)}
+    assert {"parity-means", "parity-weigh-rows"} <= found
 
 
 def test_numbers_are_not_added_to_integers():
