@@ -116,7 +116,7 @@ class Held(Collection[str]):
 
     def finished(self, event: ev.KeyFinished, typical: float) -> list[do.Instruction]:
         """Take account of a task that typically takes so long; hold a worker that is late time after time."""
-        if typical:
+        if typical and event.worker:
             self.probation.finished(event.worker, event.seconds, typical)
         if event.worker in self or not self.probation.is_slow(event.worker):
             return []

@@ -7,6 +7,7 @@ leaves alone what no longer fits. One method for each instruction makes a long f
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from math import isfinite
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,7 @@ class Hands:
         group, keys = step.group, step.keys
         lanes = {key for t, lane in enumerate(group.lanes) if group.pieces[t] in keys for key in lane}
         own = self.states(lanes.union(group.inputs))
-        if seconds_again(own, step.worth) > step.worth:
+        if isfinite(step.worth) and seconds_again(own, step.worth) > step.worth:
             return False
         for ts in own:
             if ts.state == "released" and ts.priority:
