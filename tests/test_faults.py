@@ -212,7 +212,7 @@ def test_eager_parity_and_copies_with_a_slow_worker(shared: Client) -> None:
         assert figures["errors"] == 0
         assert helped(figures) > before, settings
         before = helped(figures)
-    assert_nothing_left(client)
+        assert_nothing_left(client)  # a worker that is still held back would not be late again
 
 
 def future_of(client: Client) -> Any:
