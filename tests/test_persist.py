@@ -41,11 +41,9 @@ def test_loses_one_worker_after_another(shared: Client, tmp_path: Any) -> None:
         for dtype, x in kept.items():
             same_bytes(x, expected[dtype])
     settled(client, len(DTYPES))
+    assert len(runs.read_text()) == computed, "blocks were computed again"
     figures = dc.report(client).to_dict()
-    again = len(runs.read_text()) - computed
-    # A busy machine may make a second worker seem lost, which is one more than parity covers.
-    assert figures["workers_held"] or again == figures["recomputed"] == 0, "blocks were computed again"
-    assert figures["rebuilt"] >= 3 and figures["errors"] == 0
+    assert figures["rebuilt"] >= 3 and figures["recomputed"] == figures["errors"] == 0
     del kept, x
     assert_nothing_left(client)
 
