@@ -171,7 +171,7 @@ class Walk:
         layer = self.dsk.layers.get(name_part(key))
         if not isinstance(layer, Blockwise) or self.dsk.dependencies[name_part(key)]:
             return None
-        made = dict(layer)[key]
+        made = layer[key]
         func = getattr(made, "func", None)
         if not isinstance(func, partial) or func.func.__module__ != dask.array.wrap.__name__:
             return None

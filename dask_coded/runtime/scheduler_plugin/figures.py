@@ -1,4 +1,4 @@
-"""What protection costs and what it spares, as the scheduler knows it."""
+"""What is protected and what that takes, as the scheduler knows it."""
 
 from __future__ import annotations
 
