@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from itertools import count
 from typing import Any
 
+import dask
 import harness
 import numpy as np
 from distributed import Client, wait
@@ -63,17 +64,30 @@ def killed(client: Client) -> Iterator[None]:
     yield
 
 
+#: How an array is computed with, and when its parity is.
+KINDS = {"plain": "late", "encoded": "late", "adaptive": "adaptive"}
+
+
+@contextmanager
+def uneven(client: Client) -> Iterator[None]:
+    """Let two workers take twice the time."""
+    first, second, *_ = harness.addresses(client)
+    with testing.slow(client, first, factor=2), testing.slow(client, second, factor=2):
+        yield
+
+
 FAULTS: dict[str, Callable[[Client], AbstractContextManager[object]]] = {
     "none": lambda client: nullcontext(),
     "slow": lambda client: testing.slow(client, harness.addresses(client)[0], factor=10),
     "slower": lambda client: testing.slow(client, harness.addresses(client)[0], factor=3),
+    "uneven": uneven,
     "frozen": lambda client: testing.freeze(client, harness.addresses(client)[0]),
     "killed": killed,
 }
 
 
 def run(
-    client: Client, case: str, fault: str, coded: bool, options: argparse.Namespace
+    client: Client, case: str, fault: str, kind: str, options: argparse.Namespace
 ) -> tuple[float, float, float, int]:
     """Return seconds of all iterations, seconds of encoding, the largest error, and products computed."""
     harness.settle(client, options.workers)
@@ -83,7 +97,7 @@ def run(
     width = 16 * blocks if square else 20 * columns
     x, here = harness.spread(client, f"x-{next(_fresh)}", (blocks, columns), (16, width // columns))
     began = time.perf_counter()
-    if coded:
+    if kind != "plain":
         x = dc.encode(x, axis=axes, parity=1).persist()
         wait(x)
         while dc.report(client).to_dict()["redundancy"] < 1:
@@ -92,7 +106,7 @@ def run(
     v = expected = np.ones((width, 1))
     tasks = is_part if columns > 1 else is_product
     with testing.delays(client, testing.Constant(), unit=options.unit, tasks=tasks) as delays:
-        with ExitStack() as stack:
+        with dask.config.set({"coded.launch": KINDS[kind]}), ExitStack() as stack:
             began = time.perf_counter()
             for number in range(options.steps):
                 if number == options.steps // 4:
@@ -111,17 +125,24 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cases", default=",".join(CASES), help=f"some of {','.join(CASES)}")
     parser.add_argument("--faults", default=",".join(FAULTS), help=f"some of {','.join(FAULTS)}")
+    parser.add_argument(
+        "--kinds",
+        default="plain,encoded",
+        help="plain, and some of encoded, adaptive (default: plain,encoded)",
+    )
     parser.add_argument("--workers", type=int, default=5, help="worker processes of one thread (default: 5)")
     parser.add_argument("--waves", type=int, default=1, help="blocks of a worker (default: 1)")
     parser.add_argument("--steps", type=int, default=20, help="iterations of a run (default: 20)")
     parser.add_argument("--unit", type=float, default=0.5, help="seconds of a block product (default: 0.5)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each kind (default: 3)")
     options = parser.parse_args(argv)
-    for name, known in (("cases", CASES), ("faults", FAULTS)):
+    for name, known in (("cases", CASES), ("faults", FAULTS), ("kinds", KINDS)):
         wanted = getattr(options, name).split(",")
         if unknown := [one for one in wanted if one not in known]:
             parser.error(f"--{name}: unknown {', '.join(unknown)}; choose from {', '.join(known)}")
         setattr(options, name, wanted)
+    if "plain" not in options.kinds:
+        parser.error("--kinds: plain is what ratios are to; leave it in")
     if options.workers < 4 or min(options.waves, options.steps, options.rounds) < 1 or not options.unit >= 0:
         parser.error(
             "--workers must be at least 4, --waves, --steps and --rounds at least 1, --unit at least 0"
@@ -137,13 +158,13 @@ def main(argv: list[str] | None = None) -> int:
             samples: dict[tuple[str, str], list[tuple[float, float, float, int]]] = {}
             for _ in range(options.rounds):
                 for fault in dict.fromkeys(["none", *options.faults]):
-                    for name in ("plain", "encoded"):
+                    for name in options.kinds:
                         # Plain Dask waits minutes for a frozen worker.
                         if (name, fault) != ("plain", "frozen"):
-                            found = run(client, case, fault, name == "encoded", options)
+                            found = run(client, case, fault, name, options)
                             samples.setdefault((fault, name), []).append(found)
             base = float(np.median([seconds for seconds, _, _, _ in samples["none", "plain"]]))
-            encoding = np.median([seconds for _, seconds, _, _ in samples["none", "encoded"]])
+            encoding = np.median([seconds for _, seconds, _, _ in samples["none", options.kinds[-1]]])
             print(f"{case}: {options.steps} plain iterations take {base:.2f} s, encoding {encoding:.2f} s")
             for (fault, name), runs in samples.items():
                 ratios = [seconds / base for seconds, _, _, _ in runs]

@@ -46,7 +46,9 @@ class OnScheduler:
         self.shipped = shipped
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.settings, self.products, True)
+        # What follows encoded arrays was made when the first one was, and the configuration is read now.
+        settings = self.settings if self.products or self.shipped else settings_from_config({})
+        return type(self), (settings, self.products, True)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OnScheduler) and other.__dask_tokenize__() == self.__dask_tokenize__()
@@ -109,8 +111,10 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
         Blocks of one group at most; chosen from the number of workers by default.
     axis : {"auto", "rows", "columns"}
         Which output axis of a product is coded.
-    launch : {"late", "eager"}
-        Compute parity once something is late, or at once.
+    launch : {"late", "eager", "adaptive"}
+        Compute parity once something is late; at once; or as ``"late"``, and also
+        in place of blocks on slow workers: the share of each worker in products of
+        an encoded array then follows its measured speed, though no block moves.
     tolerance : float, optional
         Largest estimated relative error of a decoded block (worst row); 1024
         units of rounding error by default.

@@ -20,7 +20,7 @@ __all__ = ["settings_from_config"]
 CHOICES = {
     "code": ("auto", "parity", "product", "replication"),
     "axis": ("auto", "rows", "columns"),
-    "launch": ("late", "eager"),
+    "launch": ("late", "eager", "adaptive"),
 }
 SWITCHES = ("force", "dry")
 

@@ -33,7 +33,7 @@ class Settings:
     axis : {"auto", "rows", "columns"}
         Which output axis of a product is coded: that of its left or of its right
         operand.
-    launch : {"late", "eager"}
+    launch : {"late", "eager", "adaptive"}
         When parity is computed.
     late : Lateness
         When a task counts as late.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from functools import cached_property
 
@@ -32,6 +33,10 @@ class Book:
         self.late: dict[int, float] = {}
         self.dead: set[int] = set()
         self.launched: set[int] = set()
+        #: Own pieces that are not computed, since their workers are slow; parity is, in their place.
+        self.omitted: set[int] = set()
+        #: When nothing else was awaited any more.
+        self.alone_since = math.inf
         #: What parity is made of was released, and is dear to compute again.
         self.inputs_gone = False
         self.done: dict[int, bool] = {}
@@ -99,17 +104,18 @@ class Book:
         refused = self.refused.get(index, set())
         if len(refused) >= REFUSALS:
             return None
-        found = self._plan_from(index, self.have)
+        found = self.plan_from(index, self.have)
         if found is None or found.used not in refused:
             return found
         for piece in found.used:
             if piece in self.parity:
-                other = self._plan_from(index, self.have - {piece})
+                other = self.plan_from(index, self.have - {piece})
                 if other is not None and other.used not in refused:
                     return other
         return None
 
-    def _plan_from(self, index: int, have: frozenset[int]) -> Decoding | None:
+    def plan_from(self, index: int, have: frozenset[int]) -> Decoding | None:
+        """Return how to decode target `index` from the pieces `have`, if that is accurate enough."""
         code = self.group.code
         if self.eps and not code.ready(have, index, eps=self.eps, tolerance=self.group.tolerance):
             return None
@@ -120,6 +126,7 @@ class Book:
         if piece not in self.sources or key in self.target_of:
             self.sources[piece] = key
         self.late.pop(piece, None)
+        self.omitted.discard(piece)
 
     def give_up(self, index: int) -> None:
         """Nobody waits for this target any more."""

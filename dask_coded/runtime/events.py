@@ -11,6 +11,7 @@ __all__ = [
     "DecodeFailed",
     "Event",
     "GroupAdded",
+    "GroupsPlaced",
     "KeyErred",
     "KeyFinished",
     "KeyForgotten",
@@ -38,6 +39,25 @@ class GroupAdded(Event):
 
     group: Group
     targets: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class GroupsPlaced(Event):
+    """A graph arrived whose groups read what is in memory already.
+
+    Parameters
+    ----------
+    homes : dict of str to dict of int to tuple of str
+        For each group, by name: the workers that hold what a piece is computed from.
+    seconds : dict of str to float
+        What one piece of each group takes, by the scheduler's measure.
+    threads : dict of str to int
+        Threads of the workers.
+    """
+
+    homes: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    threads: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

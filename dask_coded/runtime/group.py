@@ -14,7 +14,7 @@ from dask_coded.codes.code import Code
 
 __all__ = ["Group", "Lateness", "Launch"]
 
-Launch = Literal["late", "eager"]
+Launch = Literal["late", "eager", "adaptive"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Group:
         dtype of the targets, as NumPy spells it.
     tolerance : float
         Largest estimated relative error (worst row) of a decoded block.
-    launch : {"late", "eager"}
-        When parity is computed.
+    launch : {"late", "eager", "adaptive"}
+        When parity is computed; ``"adaptive"``: once something is late, and from the
+        beginning in place of pieces on slow workers.
     late : Lateness
         When a task counts as late.
     scales : key, optional

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 from dask_coded.codes.code import Decoding
 from dask_coded.runtime.group import Group
 
 __all__ = [
+    "Admit",
     "Close",
     "Drop",
     "FreeWorker",
@@ -18,7 +19,9 @@ __all__ = [
     "Instruction",
     "Launch",
     "Narrow",
+    "Omit",
     "Rerun",
+    "Stay",
     "Widen",
 ]
 
@@ -37,11 +40,36 @@ class Hold(Instruction):
 
 @dataclass(frozen=True)
 class Launch(Instruction):
-    """Compute these parity pieces now, unless more than `worth` seconds of other work must be redone."""
+    """Compute these parity pieces now, unless more than `worth` seconds of other work must be redone.
+
+    They run where their inputs are if `at_home`, on free workers otherwise.
+    """
 
     group: Group
     keys: tuple[Hashable, ...]
     worth: float = math.inf
+    at_home: bool = False
+
+
+@dataclass(frozen=True)
+class Omit(Instruction):
+    """Do not run these tasks, though somebody waits for them: something else will take their place."""
+
+    keys: tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Stay(Instruction):
+    """Let these tasks run on the worker named for each: work was shared out for good."""
+
+    homes: Mapping[Hashable, str]
+
+
+@dataclass(frozen=True)
+class Admit(Instruction):
+    """Let tasks that were omitted run after all."""
+
+    keys: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)

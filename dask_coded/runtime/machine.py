@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 
 from dask_coded.codes.code import Decoding
 from dask_coded.runtime import events as ev
@@ -44,6 +45,7 @@ from dask_coded.runtime.policy import (
     parity_wanted,
     rescue,
 )
+from dask_coded.runtime.shares import SLOWEST, Shares
 from dask_coded.runtime.snapshot import Counters
 
 __all__ = ["Machine"]
@@ -74,6 +76,7 @@ class Machine:
         self.counters = Counters() if counters is None else counters
         self.cohorts = Cohorts()
         self.held = Held(self.cohorts, self.counters)
+        self.shares = Shares()
         self.reruns: dict[Hashable, int] = {}
         #: Own pieces that a decode came before, when, and how long they usually take; may outlive groups.
         self.overtaken: dict[Hashable, tuple[float, float]] = {}
@@ -112,11 +115,13 @@ class Machine:
 
     # ----------------------------------------------------------------- events
 
-    def handle(self, event: ev.Event) -> list[do.Instruction]:
+    def handle(self, event: ev.Event) -> list[do.Instruction]:  # noqa: C901 (a line for each event)
         """Take one event and return the instructions that answer it, in order."""
         match event:
             case ev.GroupAdded():
                 return self._add(event)
+            case ev.GroupsPlaced():
+                return self._share_out(event)
             case ev.KeyFinished():
                 return self._finished(event)
             case ev.KeyReleased():
@@ -133,6 +138,7 @@ class Machine:
                 return self._ticked(event)
             case ev.WorkerLeft():
                 self.held.left(event.worker)
+                self.shares.left(event.worker)
                 return []
         raise TypeError(f"not an event: {event!r}")
 
@@ -165,6 +171,30 @@ class Machine:
         self._note(book, event.now, "added again", book.group.name)
         return [do.Hold(book.kept)]
 
+    def _share_out(self, event: ev.GroupsPlaced) -> list[do.Instruction]:
+        """Leave out pieces on slow workers; parity is computed in their place."""
+        sharing = self.shares.share_out(event, self.books)
+        if sharing is None:
+            return []
+        found: list[do.Instruction] = [do.Stay(sharing.key_homes())]
+        for move in sharing.moves:
+            book, keys = move.book, move.book.group.lanes[move.own]
+            book.omitted.add(move.own)
+            book.late[move.own] = event.now
+            self.counters.omitted += 1
+            self._note(book, event.now, "omitted", keys)
+            found += [do.Omit(keys), *self._launch(book, [move.parity], event.now, at_home=True)]
+        return found
+
+    def _admit(self, book: Book, now: float) -> list[do.Instruction]:
+        """Let omitted pieces run: what was to take their place may not come."""
+        keys = tuple(key for piece in sorted(book.omitted) for key in book.group.lanes[piece])
+        if not keys:
+            return []
+        book.omitted.clear()
+        self._note(book, now, "admitted", keys)
+        return [do.Admit(keys)]
+
     def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
         key, now = event.key, event.now
         since, typical = self.overtaken.pop(key, (now, 0.0))
@@ -188,8 +218,16 @@ class Machine:
         cohort = self._cohort_of.get(event.key)
         if cohort is not None:
             typical = self.cohorts.typical(cohort)
+            if any(book.group.launch == "adaptive" for book in self.books_of(event.key)):
+                return self._measure_worker(event, cohort, typical)
             self.cohorts.finished(cohort, event.seconds)
         return self.held.finished(event, typical)
+
+    def _measure_worker(self, event: ev.KeyFinished, cohort: str, typical: float) -> list[do.Instruction]:
+        """The same where shares follow speed: only a hopelessly slow worker is held back."""
+        self.shares.finished(event.worker, event.seconds, typical)
+        self.cohorts.finished(cohort, event.seconds / self.shares.slowness(event.worker))
+        return self.held.finished(event, SLOWEST * typical)
 
     def _piece_in(self, book: Book, piece: int, key: Hashable, now: float) -> list[do.Instruction]:
         if not book.open:
@@ -235,6 +273,8 @@ class Machine:
                 found.append(do.Widen(book.group, index))
             if target is not None:
                 found += self._target_lost(book, target, now)
+            if broken or target is not None or needed:
+                found += self._admit(book, now)
             if broken or target is not None:
                 self._note(book, now, "lost", key)
                 found += self._advance(book, now)
@@ -259,7 +299,7 @@ class Machine:
             if piece is not None and piece in book.parity:
                 book.dead.add(piece)
                 self._note(book, now, "parity failed", key)
-                found.append(do.Drop((key,)))
+                found += [do.Drop((key,)), *self._admit(book, now)]
             target = book.target_of.get(key)
             if target is not None:
                 book.give_up(target)
@@ -291,7 +331,7 @@ class Machine:
             book.decodable_since.pop(index, None)
             self.counters.refused += 1
             self._note(book, event.now, f"decode refused: {event.reason}", event.key)
-            found.append(do.Widen(book.group, index))
+            found += [*self._admit(book, event.now), do.Widen(book.group, index)]
             found += self._advance(book, event.now)
         return found
 
@@ -336,6 +376,7 @@ class Machine:
         return sum(self.cohorts.typical(cohort) for cohort in cohorts if cohort is not None)
 
     def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
+        event = replace(event, running=self.shares.usual(event.running))
         found = self.held.ticked(event, any(book.open for book in self.books.values()))
         awaited = {key: look for key, look in event.running.items() if not look.overtaken}
         late = self.cohorts.late(awaited, self.lateness)
@@ -344,7 +385,17 @@ class Machine:
         for book in list(self.books.values()):
             if book.open:
                 found += self._advance(book, event.now)
+                if self._is_overdue(book, event.now):
+                    found += self._admit(book, event.now)
         return found
+
+    def _is_overdue(self, book: Book, now: float) -> bool:
+        """Tell whether everything but the parity in place of omitted pieces has come long ago."""
+        if not book.omitted or not book.omitted.issuperset(book.own[index] for index in book.waiting()):
+            book.alone_since = math.inf
+            return False
+        book.alone_since = min(book.alone_since, now)
+        return now - book.alone_since > self._patience(book)
 
     def _rescue(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
         found: list[do.Instruction] = []
@@ -354,7 +405,7 @@ class Machine:
             if not self._cohort_of.get(key):
                 found += self._rerun(key, event)
         for book in marked.values():
-            found += self._answer(book, event, late)
+            found += [*self._admit(book, event.now), *self._answer(book, event, late)]
         for key, look in event.running.items():
             if look.overtaken:
                 continue
@@ -402,7 +453,12 @@ class Machine:
         return key in self.reruns and self.held.is_hopeless(event.running[key], HOPELESS, RERUN_COST)
 
     def _launch(
-        self, book: Book, pieces: Iterable[int], now: float, worth: float = math.inf
+        self,
+        book: Book,
+        pieces: Iterable[int],
+        now: float,
+        worth: float = math.inf,
+        at_home: bool = False,
     ) -> list[do.Instruction]:
         new = tuple(t for t in pieces if t not in book.launched and t not in book.dead)
         if not new:
@@ -410,7 +466,7 @@ class Machine:
         book.launched.update(new)
         keys = tuple(book.group.pieces[t] for t in new)
         self._note(book, now, "launch", keys)
-        return [do.Launch(book.group, keys, worth)]
+        return [do.Launch(book.group, keys, worth, at_home)]
 
     def _rerun(self, key: Hashable, event: ev.Ticked) -> list[do.Instruction]:
         """Run a late task elsewhere: once only, so that work without heartbeats ends."""
@@ -436,6 +492,7 @@ class Machine:
         book.launched.clear()
         book.inputs_gone = False
         book.late.clear()
+        book.omitted.clear()
         self._note(book, now, "closed", book.group.name)
         return [do.Close(book.group)]
 
@@ -474,6 +531,7 @@ class Machine:
                 assert len(decoding.used) == len(sources)
                 assert all(key in book.names(t) for t, key in zip(decoding.used, sources, strict=True))
             assert not book.late.keys() & book.sources.keys(), "a piece is both late and in"
+            assert book.omitted <= book.late.keys() & set(book.own), "omitted, but nothing takes its place"
         for key, names in self._books_of.items():
             assert names and names <= self.books.keys(), key
         assert self._cohort_of.keys() <= self._books_of.keys()

@@ -16,6 +16,7 @@ class Counters:
 
     groups: int = 0
     late: int = 0
+    omitted: int = 0
     decoded: int = 0
     rebuilt: int = 0
     recomputed: int = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distributed.scheduler import TaskState
 
-__all__ = ["seconds_again", "spared"]
+__all__ = ["seconds_again", "spared", "usual_seconds"]
 
 
 def seconds_again(tasks: Iterable[TaskState], most: float) -> float:
@@ -19,7 +19,7 @@ def seconds_again(tasks: Iterable[TaskState], most: float) -> float:
         for dts in stack.pop().dependencies - seen:
             seen.add(dts)
             if dts.state == "released":
-                seconds += _usual_seconds(dts)
+                seconds += usual_seconds(dts)
                 stack.append(dts)
     return seconds
 
@@ -45,9 +45,9 @@ def spared(ts: TaskState, dependencies: Iterable[TaskState], counted: set[Hashab
             again.append(task)
             needed = dependencies if task is ts else task.dependencies
             stack.extend(dts for dts in needed if not dts.who_has)
-    return len(again), sum(map(_usual_seconds, again))
+    return len(again), sum(map(usual_seconds, again))
 
 
-def _usual_seconds(ts: TaskState) -> float:
+def usual_seconds(ts: TaskState) -> float:
     """Return how long tasks of its kind take, 0 if none has ended yet."""
     return max(0.0, float(ts.prefix.duration_average))

@@ -13,6 +13,7 @@ from collections.abc import Collection, Hashable, Iterable
 from typing import TYPE_CHECKING
 
 from dask_coded.runtime.group import Group
+from dask_coded.runtime.scheduler_plugin.again import usual_seconds
 
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
@@ -29,7 +30,7 @@ class Placement:
 
     def place(self, group: Group, pieces: Collection[Hashable]) -> None:
         """Restrict what the parity `pieces` need, loosely, to workers that are free for it."""
-        avoided = self._busy_with_own(group) if group.launch == "late" else set()
+        avoided = self._busy_with_own(group) if group.launch != "eager" else set()
         healthy = [ws for ws in self.scheduler.running if ws.address not in avoided]
         given = Counter(self.where.values())
         free = {ws: ws.nthreads - len(ws.processing) - given[ws.address] for ws in healthy}
@@ -47,6 +48,22 @@ class Placement:
                 self.where[piece] = best.address
                 _restrict((*tasks, *encodes), {best.address})
         _restrict(self._states(group.inputs), {ws.address for ws in allowed})
+
+    def homes(self, group: Group) -> dict[int, tuple[str, ...]]:
+        """Return which workers hold most of what each piece is computed from, where it is in memory."""
+        found = {}
+        for piece, lane in enumerate(group.lanes):
+            read = {dts for ts in self._states(lane) for dts in ts.dependencies if dts.key not in lane}
+            largest = max(read, key=lambda dts: (dts.get_nbytes(), str(dts.key)), default=None)
+            holders = self.scheduler.running.intersection(largest.who_has or ()) if largest else ()
+            if holders:
+                found[piece] = tuple(sorted(ws.address for ws in holders))
+        return found
+
+    def seconds(self, group: Group) -> float:
+        """Return what a piece takes, by the scheduler's measure of tasks of its kind."""
+        lane = self._states(group.lanes[group.code.systematic[0]])
+        return float(sum(usual_seconds(ts) for ts in lane))
 
     def forget(self, pieces: Iterable[Hashable]) -> None:
         """These pieces are no longer under way."""

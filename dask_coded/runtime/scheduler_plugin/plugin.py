@@ -255,7 +255,28 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
                         self._tell(ev.KeyFinished(now, ts.key))
             else:
                 self._sweep_orphans([*group.pieces, *group.inputs])
+        self._share_out(quorums)
         self._begin_pulse()
+
+    def _share_out(self, names: Iterable[str]) -> None:
+        """Leave out pieces of slow workers before the scheduler sends them there."""
+        assert self.scheduler is not None
+        books = (self.machine.books[name] for name in names if name in self.machine.books)
+        groups = [book.group for book in books if book.group.launch == "adaptive"]
+        if not groups or self.scheduler.no_workers_timeout is not None:
+            return
+        place = self.hands.placement
+        event = ev.GroupsPlaced(
+            time(),
+            {group.name: place.homes(group) for group in groups},
+            {group.name: place.seconds(group) for group in groups},
+            {ws.address: ws.nthreads for ws in self.scheduler.running},
+        )
+        for step in self.machine.handle(event):
+            if isinstance(step, do.Omit | do.Stay):
+                self._carry_out(step)
+            else:
+                self._steps.append(step)
 
     @guarded
     def _adopt_again(self, key: Hashable) -> None:
@@ -290,6 +311,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         now = time()
         if finish == "processing":
             self.looks.on_assigned(key, now)
+            self.hands.on_assigned(key)
             return
         if finish == "waiting" and start == "released" and self.machine.knows(key):
             self._later(functools.partial(self._adopt_again, key))
