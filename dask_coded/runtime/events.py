@@ -18,6 +18,7 @@ __all__ = [
     "KeyReleased",
     "LaunchRefused",
     "Running",
+    "SourcesGone",
     "Ticked",
     "WorkerLeft",
 ]
@@ -106,6 +107,14 @@ class DecodeFailed(Event):
 
     key: Hashable
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class SourcesGone(Event):
+    """A target cannot be decoded as planned: what it was to read is on no worker that answers."""
+
+    key: Hashable
+    gone: tuple[Hashable, ...]
 
 
 @dataclass(frozen=True)

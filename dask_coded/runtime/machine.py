@@ -132,6 +132,8 @@ class Machine:
                 return self._forgotten(event.key, event.now)
             case ev.DecodeFailed():
                 return self._decode_failed(event)
+            case ev.SourcesGone():
+                return self._sources_gone(event)
             case ev.LaunchRefused():
                 return self._launch_refused(event)
             case ev.Ticked():
@@ -173,7 +175,9 @@ class Machine:
 
     def _share_out(self, event: ev.GroupsPlaced) -> list[do.Instruction]:
         """Leave out pieces on slow workers; parity is computed in their place."""
-        sharing = self.shares.share_out(event, self.books)
+        fresh = {name for name, book in self.books.items() if book.open and not book.sources}
+        homes = {name: event.homes[name] for name in event.homes if name in fresh}
+        sharing = self.shares.share_out(replace(event, homes=homes), self.books)
         if sharing is None:
             return []
         found: list[do.Instruction] = [do.Stay(sharing.key_homes())]
@@ -242,7 +246,7 @@ class Machine:
         decoded = event.decoded and decoding is not None
         if decoding is not None and decoded:
             self._count_decoded(book, decoding, event.seconds)
-            if own not in book.sources:
+            if own not in book.sources and own not in book.omitted:
                 piece = book.group.pieces[own]
                 self.overtaken[piece] = (now, self.cohorts.typical(self._cohort_of.get(piece, "")))
         elif not event.decoded:
@@ -333,6 +337,21 @@ class Machine:
             self._note(book, event.now, f"decode refused: {event.reason}", event.key)
             found += [*self._admit(book, event.now), do.Widen(book.group, index)]
             found += self._advance(book, event.now)
+        return found
+
+    def _sources_gone(self, event: ev.SourcesGone) -> list[do.Instruction]:
+        """Plan again: a piece may have been freed once its target was done, and be read there."""
+        found: list[do.Instruction] = []
+        for book in self.books_of(event.key):
+            index = book.target_of.get(event.key)
+            if index is None or book.decoding.pop(index, None) is None:
+                continue
+            broken = [w for key in event.gone for w in book.lost(key)]
+            self._note(book, event.now, "sources gone", event.gone)
+            found += [do.Widen(book.group, w) for w in (index, *broken)]
+            found += self._admit(book, event.now)
+            if event.gone:
+                found += self._advance(book, event.now)
         return found
 
     def _launch_refused(self, event: ev.LaunchRefused) -> list[do.Instruction]:

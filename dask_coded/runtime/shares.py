@@ -27,7 +27,7 @@ ENOUGH = 3
 #: Tasks shorter than this many seconds tell nothing.
 SHORTEST = 0.005
 #: A worker slower than this is no matter of shares: its tasks are late. A single task counts
-#: for no more either, so that one hiccup does not tell much.
+#: for no more either, and the longest not at all: one hiccup tells nothing.
 SLOWEST = 4.0
 #: While no worker is slower than this, the scheduler shares out work as it always does.
 UNEVEN = 1.2
@@ -67,8 +67,8 @@ class Shares:
 
     def slowness(self, worker: str) -> float:
         """How many times as long as others a worker takes; 1 for one that is as fast or unknown."""
-        ratios = self._ratios.get(worker, ())
-        return max(fmean(ratios), 1.0) if len(ratios) >= ENOUGH else 1.0
+        ratios = sorted(self._ratios.get(worker, ()))
+        return max(fmean(ratios[:-1]), 1.0) if len(ratios) >= ENOUGH else 1.0
 
     def usual(self, running: Mapping[Hashable, Running]) -> Mapping[Hashable, Running]:
         """Return looks at tasks with the seconds that a worker of usual speed would have needed so far."""

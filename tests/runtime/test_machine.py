@@ -368,19 +368,25 @@ def test_long_lane_is_run_again_rather_than_recoded(driver):
 
 def do_something(driver, groups, keys, rng):
     key, group = rng.choice(keys), rng.choice(groups)
-    match rng.randrange(10):
+    match rng.randrange(11):
         case 0 | 1 | 2:
-            driver.tell(ev.KeyFinished, key, rng.random(), 8, rng.random() < 0.3)
+            driver.tell(
+                ev.KeyFinished, key, rng.random(), 8, rng.random() < 0.3, worker=f"w{rng.randrange(8)}"
+            )
         case 3:
             driver.tell(ev.KeyReleased, key)
         case 4:
             driver.tell(ev.DecodeFailed, key, "test")
+            driver.tell(ev.SourcesGone, rng.choice(keys), tuple(rng.sample(keys, 2)))
         case 5:
             driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten]), key)
         case 6:
             driver.tell(ev.GroupAdded, group)
         case 7:
             driver.tell(ev.LaunchRefused, group, group.pieces[-1:])
+        case 8:
+            homes = {t: tuple(rng.sample(list(WORKERS), 2)) for t in range(group.code.n)}
+            driver.tell(ev.GroupsPlaced, {group.name: homes}, {group.name: 1.0}, WORKERS)
         case _:
             running = [(k, f"w{rng.randrange(8)}", rng.random() * 9) for k in rng.sample(keys, 4)]
             silent = rng.sample(list(WORKERS), rng.randrange(3))
@@ -392,7 +398,9 @@ def test_any_order_and_repetition_of_events_is_safe(seed):
     rng = random.Random(seed)
     code = rng.choice([codes.parity(4, 2), codes.product(2, 3), codes.replication(3), codes.parity(5, 1)])
     driver = Driver()
-    groups = [make_group(code, launch=rng.choice(["late", "eager"]), name=f"g{i}") for i in range(2)]
+    groups = [
+        make_group(code, launch=rng.choice(["late", "eager", "adaptive"]), name=f"g{i}") for i in range(2)
+    ]
     keys = [key for group in groups for key in (*group.pieces, *group.targets)] + ["stranger"]
     for group in groups:
         driver.tell(ev.GroupAdded, group)
@@ -428,3 +436,111 @@ assert not Machine().busy
 
     root = str(__import__("pathlib").Path(dask_coded.__file__).parent.parent)
     subprocess.run([sys.executable, "-c", script, root], check=True)
+
+
+# --------------------------------------------------- shares that follow speed
+
+
+def share_out(driver, group, slow="w0", factor=2.0):
+    """Add a group whose pieces lie on the workers in turn, one of which is known to be slow."""
+    for _ in range(10):
+        driver.machine.shares.finished(slow, factor, 1.0)
+    driver.tell(ev.GroupAdded, group)
+    homes = {t: (f"w{t}",) for t in range(group.code.n)}
+    return driver.tell(ev.GroupsPlaced, {group.name: homes}, {group.name: 1.0}, WORKERS)
+
+
+def test_a_piece_on_a_slow_worker_is_left_out_and_decoded(driver):
+    group = make_group(codes.parity(4, 1), launch="adaptive")
+    stay, omit, launch = share_out(driver, group)
+    assert stay.homes == {key: f"w{t}" for t, key in enumerate(group.pieces) if t}
+    assert omit == do.Omit(group.lanes[0])
+    assert launch == do.Launch(group, (group.pieces[4],), at_home=True)
+    found = [step for t in (4, 1, 2, 3) for step in driver.tell(ev.KeyFinished, group.pieces[t], 1.0)]
+    assert [(type(step), step.index) for step in found] == [(do.Narrow, 0)]
+    for t in (1, 2, 3):
+        driver.tell(ev.KeyFinished, group.targets[t], 0.0)
+    assert driver.tell(ev.KeyFinished, group.targets[0], 0.0, decoded=True) == [do.Close(group)]
+    counters = driver.machine.counters
+    assert (counters.omitted, counters.decoded, counters.late) == (1, 1, 0)
+    assert not driver.machine.overtaken
+
+
+def test_a_piece_that_was_freed_is_read_as_its_target(driver):
+    group = make_group(codes.parity(3, 1))
+    add(driver, group, done=(0, 1))
+    driver.tick(2.0, running=[(group.pieces[2], "w2", 3.0)])
+    (narrow,) = [s for s in driver.tell(ev.KeyFinished, group.pieces[3]) if isinstance(s, do.Narrow)]
+    assert set(narrow.sources) == {*group.targets[:2], group.pieces[3]}
+    driver = Driver()
+    add(driver, group, done=(0,))
+    driver.tell(ev.KeyFinished, group.pieces[1], 1.0)
+    driver.tick(2.0, running=[(group.pieces[2], "w2", 3.0)])
+    (narrow,) = [s for s in driver.tell(ev.KeyFinished, group.pieces[3]) if isinstance(s, do.Narrow)]
+    assert group.pieces[1] in narrow.sources
+    driver.tell(ev.KeyFinished, group.targets[1], 0.0)
+    widen, again = driver.tell(ev.SourcesGone, group.targets[2], (group.pieces[1],))
+    assert widen == do.Widen(group, 2)
+    assert set(again.sources) == {*group.targets[:2], group.pieces[3]}
+    lost = driver.tell(ev.SourcesGone, group.targets[2], (group.targets[0],))
+    assert lost == [do.Widen(group, 2)]
+    assert driver.machine.counters.refused == 0
+
+
+def test_only_adaptive_groups_measure_workers(driver):
+    group = make_group(codes.parity(4, 1))
+    for t in range(4):
+        driver.tell(ev.GroupAdded, group)
+        driver.tell(ev.KeyFinished, group.pieces[t], 1.0 + t, worker="w0")
+    assert driver.machine.shares.usual({}) == {} and not driver.machine.shares._ratios
+
+
+@pytest.mark.parametrize("what", ["late", "lost", "parity lost", "parity failed", "refused", "overdue"])
+def test_an_omitted_piece_is_computed_when_its_replacement_may_not_come(driver, what):
+    group = make_group(codes.parity(4, 1), launch="adaptive")
+    share_out(driver, group)
+    admit = do.Admit(group.lanes[0])
+    in_time = [1, 2, 3] if what == "overdue" else [1, 2]
+    for t in in_time:
+        driver.tell(ev.KeyFinished, group.pieces[t], 1.0)
+        driver.tell(ev.KeyFinished, group.targets[t], 0.0)
+    match what:
+        case "late":
+            found = driver.tick(2.0, running=[(group.pieces[3], "w3", 3.0)])
+        case "lost":
+            found = driver.tell(ev.KeyReleased, group.pieces[3])
+        case "parity lost":
+            driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+            found = driver.tell(ev.KeyReleased, group.pieces[4])
+        case "parity failed":
+            found = driver.tell(ev.KeyErred, group.pieces[4])
+        case "refused":
+            driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+            driver.tell(ev.KeyFinished, group.pieces[3], 1.0)
+            found = driver.tell(ev.DecodeFailed, group.targets[0], "NaN")
+        case "overdue":
+            assert admit not in driver.tick(0.1)
+            assert admit not in driver.tick(0.5)
+            found = driver.tick(2.0)
+    assert admit in found
+    assert admit not in driver.tick(0.1)
+
+
+def test_a_known_slow_worker_is_late_by_its_own_measure(driver):
+    group = make_group(codes.parity(6, 1), launch="adaptive")
+    share_out(driver, make_group(codes.parity(4, 1), launch="adaptive", name="other"), factor=3.0)
+    add(driver, group, done=range(5))
+    assert driver.tick(running=[(group.pieces[5], "w0", 2.9)]) == []
+    assert kinds(driver.tick(running=[(group.pieces[5], "w0", 5.0)])) != []
+
+
+def test_steadily_slow_workers_are_not_held_back_where_shares_follow_speed(driver):
+    for number in range(6):
+        group = make_group(codes.parity(4, 1), launch="adaptive", name=f"g{number}")
+        driver.tell(ev.GroupAdded, group)
+        for t in range(4):
+            seconds = 3.0 if t == 3 else 1.0
+            found = driver.tell(ev.KeyFinished, group.pieces[t], seconds, worker=f"w{t}")
+            assert do.HoldWorker not in kinds(found)
+            driver.tell(ev.KeyFinished, group.targets[t], 0.0)
+    assert driver.machine.shares.slowness("w3") == pytest.approx(3.0)

@@ -218,16 +218,15 @@ class Hands:
 
     def omit(self, keys: Iterable[Hashable]) -> None:
         """Let no worker run these tasks; for the scheduler they wait for one that may."""
-        free = [ts for ts in self.states(keys) if not (ts.worker_restrictions or ts.host_restrictions)]
-        for ts in free:
-            ts.worker_restrictions = set(NOWHERE)
-        self.transitions({ts.key: "released" for ts in free if ts.state in ("processing", "queued")})
+        for ts in self.states(keys):
+            if ts.state in ("released", "waiting") and not _is_restricted(ts):
+                ts.worker_restrictions = set(NOWHERE)
 
     def stay(self, homes: Mapping[Hashable, str]) -> None:
         """Prefer one worker for each task, and let no other steal it."""
         for key, worker in homes.items():
             for ts in self.states([key]):
-                if not (ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions):
+                if not _is_restricted(ts):
                     ts.worker_restrictions, ts.loose_restrictions = {worker}, True
                     self.staying.add(key)
 
@@ -411,3 +410,8 @@ class Hands:
     def _is_stuck(self, ws: WorkerState, since: float) -> bool:
         """Tell whether a held worker still runs something that it ran when it was held."""
         return any(self.looks.assigned.get(ts.key, 0.0) <= since for ts in ws.processing)
+
+
+def _is_restricted(ts: TaskState) -> bool:
+    """Tell whether the user chose where a task may run."""
+    return bool(ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions)

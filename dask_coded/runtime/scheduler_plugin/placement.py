@@ -50,15 +50,21 @@ class Placement:
         _restrict(self._states(group.inputs), {ws.address for ws in allowed})
 
     def homes(self, group: Group) -> dict[int, tuple[str, ...]]:
-        """Return which workers hold most of what each piece is computed from, where it is in memory."""
-        found = {}
+        """Return which workers hold the block that each piece is computed from, where one is in memory."""
+        blocks = {}
         for piece, lane in enumerate(group.lanes):
             read = {dts for ts in self._states(lane) for dts in ts.dependencies if dts.key not in lane}
-            largest = max(read, key=lambda dts: (dts.get_nbytes(), str(dts.key)), default=None)
-            holders = self.scheduler.running.intersection(largest.who_has or ()) if largest else ()
-            if holders:
-                found[piece] = tuple(sorted(ws.address for ws in holders))
-        return found
+            if all(dts.who_has for dts in read if dts.key in group.inputs):
+                here = [dts for dts in read if dts.who_has]
+                blocks[piece] = max(here, key=lambda dts: (dts.get_nbytes(), str(dts.key)), default=None)
+        # What several pieces read is the other operand.
+        alone = Counter(blocks.values())
+        holders = {
+            piece: sorted(ws.address for ws in self.scheduler.running.intersection(dts.who_has or ()))
+            for piece, dts in blocks.items()
+            if dts is not None and alone[dts] == 1
+        }
+        return {piece: tuple(found) for piece, found in holders.items() if found}
 
     def seconds(self, group: Group) -> float:
         """Return what a piece takes, by the scheduler's measure of tasks of its kind."""

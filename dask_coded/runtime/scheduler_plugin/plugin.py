@@ -239,6 +239,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             return
         now = time()
         touched = {ts.group.name for ts in self.hands.states(keys)}
+        new: list[Group] = []
         for name, found in quorums.items():
             group = found[0].run_spec.group
             fresh = [ts for ts in found if ts.state not in ("memory", "erred")]
@@ -247,6 +248,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             whole = len(found) == len(group.targets) and self._has_tasks(group)
             self.hands.register(group)
             if whole or name in self.machine.books:
+                new += [group] if name not in self.machine.books else []
                 self._related.setdefault(name, set()).update(touched)
                 index_of = {key: w for w, key in enumerate(group.targets)}
                 self._tell(ev.GroupAdded(now, group, tuple(index_of[ts.key] for ts in found)))
@@ -255,23 +257,21 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
                         self._tell(ev.KeyFinished(now, ts.key))
             else:
                 self._sweep_orphans([*group.pieces, *group.inputs])
-        self._share_out(quorums)
+        self._share_out([group for group in new if group.launch == "adaptive"])
         self._begin_pulse()
 
-    def _share_out(self, names: Iterable[str]) -> None:
+    def _share_out(self, groups: list[Group]) -> None:
         """Leave out pieces of slow workers before the scheduler sends them there."""
         assert self.scheduler is not None
-        books = (self.machine.books[name] for name in names if name in self.machine.books)
-        groups = [book.group for book in books if book.group.launch == "adaptive"]
-        if not groups or self.scheduler.no_workers_timeout is not None:
-            return
         place = self.hands.placement
-        event = ev.GroupsPlaced(
-            time(),
-            {group.name: place.homes(group) for group in groups},
-            {group.name: place.seconds(group) for group in groups},
-            {ws.address: ws.nthreads for ws in self.scheduler.running},
-        )
+        seconds = {group.name: place.seconds(group) for group in groups}
+        known = [group for group in groups if seconds[group.name]]
+        # What is left out waits for a worker, and would fail for want of one.
+        if not known or self.scheduler.no_workers_timeout is not None:
+            return
+        homes = {group.name: place.homes(group) for group in known}
+        threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
+        event = ev.GroupsPlaced(time(), homes, seconds, threads)
         for step in self.machine.handle(event):
             if isinstance(step, do.Omit | do.Stay):
                 self._carry_out(step)
@@ -488,8 +488,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if isinstance(step, do.Narrow) and done:
             self.counters.bytes_moved += sum(ts.get_nbytes() for ts in self.hands.states(step.sources))
         elif isinstance(step, do.Narrow):
-            failed = ev.DecodeFailed(time(), step.group.targets[step.index], "a source is gone")
-            self._steps.extend(self.machine.handle(failed))
+            gone = tuple(key for key in step.sources if not self.hands.is_readable(key))
+            unread = ev.SourcesGone(time(), step.group.targets[step.index], gone)
+            self._steps.extend(self.machine.handle(unread))
         elif isinstance(step, do.Launch) and not done:
             refused = ev.LaunchRefused(time(), step.group, step.keys)
             self._steps.extend(self.machine.handle(refused))
