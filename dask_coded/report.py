@@ -20,6 +20,7 @@ _UNITS = {
 _MEANING = {
     "groups": "groups of blocks that were coded",
     "late": "pieces that were late",
+    "omitted": "pieces left out on slow workers, parity computed in their place",
     "decoded": "blocks decoded from other pieces",
     "rebuilt": "lost blocks rebuilt from survivors",
     "recomputed": "lost blocks that had to be computed again",

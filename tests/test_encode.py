@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -137,6 +138,17 @@ def test_leaving_a_coded_block_keeps_encoded_arrays_coded() -> None:
     with dc.coded():
         dc.encode(blocks())
     assert dask.config.get("array_optimize") is not None
+
+
+def test_settings_are_read_when_a_graph_is_sent() -> None:
+    dc.encode(blocks())
+    with dask.config.set({"coded.launch": "adaptive"}):
+        sent = pickle.loads(pickle.dumps(dask.config.get("array_optimize")))
+    assert sent.settings.launch == "adaptive"
+    assert pickle.loads(pickle.dumps(sent)).settings.launch == "adaptive"
+    assert pickle.loads(pickle.dumps(dask.config.get("array_optimize"))).settings.launch == "late"
+    with dask.config.set({"coded.launch": "sometimes"}), pytest.raises(ValueError, match="sometimes"):
+        pickle.dumps(dask.config.get("array_optimize"))
 
 
 def test_a_plugin_of_the_user_stays() -> None:

@@ -33,6 +33,8 @@ def iterations(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (["--cases", "gradients"], "--cases: unknown gradients; choose from gradient"),
         (["--faults", "none,dead"], "--faults: unknown dead; choose from none"),
+        (["--kinds", "plain,fast"], "--kinds: unknown fast; choose from plain"),
+        (["--kinds", "encoded"], "--kinds: plain is what ratios are to"),
         (["--workers", "3"], "--workers must be at least 4"),
         (["--unit", "nan"], "--unit at least 0"),
     ],
