@@ -147,3 +147,33 @@ class Book:
             if self.plan(w) is None:
                 del self.decodable_since[w]
         return broken
+
+    def is_overdue(self, now: float, patience: float) -> bool:
+        """Tell whether nothing but what takes the place of omitted pieces is awaited, and for too long."""
+        if not self.omitted.issuperset(self.own[index] for index in self.waiting()):
+            self.alone_since = math.inf
+            return False
+        self.alone_since = min(self.alone_since, now)
+        return now - self.alone_since > patience
+
+    def close(self) -> None:
+        """All targets are done: forget how they came about."""
+        self.open = self.inputs_gone = False
+        self.alone_since = math.inf
+        for kept in (self.decoding, self.decodable_since, self.sources, self.late):
+            kept.clear()
+        for pieces in (self.launched, self.omitted):
+            pieces.clear()
+
+    def validate(self) -> None:
+        """Check what must hold after every event; raise AssertionError if it does not."""
+        assert not self.done.keys() & self.gone, "a target is both done and gone"
+        assert not self.decoding.keys() & (self.done.keys() | self.gone), "decoding a settled target"
+        assert self.open or not self.pending, "closed with a target pending"
+        assert not (self.open and not self.pending), "open with nothing pending"
+        assert not self.dead & set(self.own), "an own piece is marked dead"
+        for decoding, sources in self.decoding.values():
+            assert len(decoding.used) == len(sources)
+            assert all(key in self.names(t) for t, key in zip(decoding.used, sources, strict=True))
+        assert not self.late.keys() & self.sources.keys(), "a piece is both late and in"
+        assert self.omitted <= self.late.keys() & set(self.own), "omitted, but nothing takes its place"

@@ -404,17 +404,9 @@ class Machine:
         for book in list(self.books.values()):
             if book.open:
                 found += self._advance(book, event.now)
-                if self._is_overdue(book, event.now):
+                if book.omitted and book.is_overdue(event.now, self._patience(book)):
                     found += self._admit(book, event.now)
         return found
-
-    def _is_overdue(self, book: Book, now: float) -> bool:
-        """Tell whether everything but the parity in place of omitted pieces has come long ago."""
-        if not book.omitted or not book.omitted.issuperset(book.own[index] for index in book.waiting()):
-            book.alone_since = math.inf
-            return False
-        book.alone_since = min(book.alone_since, now)
-        return now - book.alone_since > self._patience(book)
 
     def _rescue(self, event: ev.Ticked, late: set[Hashable]) -> list[do.Instruction]:
         found: list[do.Instruction] = []
@@ -504,14 +496,7 @@ class Machine:
     def _close_if_done(self, book: Book, now: float) -> list[do.Instruction]:
         if not book.open or book.pending:
             return []
-        book.open = False
-        book.decoding.clear()
-        book.decodable_since.clear()
-        book.sources.clear()
-        book.launched.clear()
-        book.inputs_gone = False
-        book.late.clear()
-        book.omitted.clear()
+        book.close()
         self._note(book, now, "closed", book.group.name)
         return [do.Close(book.group)]
 
@@ -541,16 +526,7 @@ class Machine:
         """Check what must hold after every event; raise AssertionError if it does not."""
         for name, book in self.books.items():
             assert book.group.name == name
-            assert not book.done.keys() & book.gone, "a target is both done and gone"
-            assert not book.decoding.keys() & (book.done.keys() | book.gone), "decoding a settled target"
-            assert book.open or not book.pending, "closed with a target pending"
-            assert not (book.open and not book.pending), "open with nothing pending"
-            assert not book.dead & set(book.own), "an own piece is marked dead"
-            for decoding, sources in book.decoding.values():
-                assert len(decoding.used) == len(sources)
-                assert all(key in book.names(t) for t, key in zip(decoding.used, sources, strict=True))
-            assert not book.late.keys() & book.sources.keys(), "a piece is both late and in"
-            assert book.omitted <= book.late.keys() & set(book.own), "omitted, but nothing takes its place"
+            book.validate()
         for key, names in self._books_of.items():
             assert names and names <= self.books.keys(), key
         assert self._cohort_of.keys() <= self._books_of.keys()

@@ -6,7 +6,7 @@ leaves alone what no longer fits. One method for each instruction makes a long f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from math import isfinite
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,6 @@ CLIENT = "dask-coded"
 #: A decode that raises is caught by a retry, so that it never fails the job.
 DECODE_RETRIES = 1
 EAGER_DELAY = 1_000_000
-#: The only worker that may run what is omitted: there is no such worker.
-NOWHERE = frozenset({"dask-coded://nowhere"})
 
 
 class Hands:
@@ -65,8 +63,6 @@ class Hands:
         #: worker from answering would be taken from every worker in turn.
         self.taken: set[Hashable] = set()
         self.retries: dict[Hashable, int] = {}
-        #: Tasks that the scheduler must not move to a worker that seems to have less to do.
-        self.staying: set[Hashable] = set()
 
     def carry_out(self, step: do.Instruction) -> bool:  # noqa: C901 (a line for each instruction)
         """Do one instruction; False when it no longer makes sense."""
@@ -76,9 +72,9 @@ class Hands:
             case do.Launch():
                 return self.launch(step)
             case do.Omit():
-                self.omit(step.keys)
+                self.placement.omit(step.keys)
             case do.Stay():
-                self.stay(step.homes)
+                self.placement.stay(step.homes)
             case do.Admit():
                 self.admit(step.keys)
             case do.Narrow():
@@ -216,38 +212,9 @@ class Hands:
         found = {dts.key for ts in self.states(lanes) for dts in ts.dependencies if dts.key in inputs}
         return found if group.scales is None else found | {group.scales}
 
-    def omit(self, keys: Iterable[Hashable]) -> None:
-        """Let no worker run these tasks; for the scheduler they wait for one that may."""
-        for ts in self.states(keys):
-            if ts.state in ("released", "waiting") and not _is_restricted(ts):
-                ts.worker_restrictions = set(NOWHERE)
-
-    def stay(self, homes: Mapping[Hashable, str]) -> None:
-        """Prefer one worker for each task, and let no other steal it."""
-        for key, worker in homes.items():
-            for ts in self.states([key]):
-                if not _is_restricted(ts):
-                    ts.worker_restrictions, ts.loose_restrictions = {worker}, True
-                    self.staying.add(key)
-
-    def leave(self, keys: Iterable[Hashable]) -> None:
-        """Let tasks run anywhere again."""
-        for ts in self.states(self.staying.intersection(keys)):
-            ts.worker_restrictions, ts.loose_restrictions = None, False
-        self.staying.difference_update(keys)
-
-    def on_assigned(self, key: Hashable) -> None:
-        """Take a task that was just sent to a worker off the list of those that others may steal."""
-        stealing = self.scheduler.extensions.get("stealing")
-        if key in self.staying and stealing is not None:
-            stealing.remove_key_from_stealable(self.scheduler.tasks[key])
-
     def admit(self, keys: Iterable[Hashable]) -> None:
         """Let tasks run that were omitted."""
-        omitted = [ts for ts in self.states(keys) if ts.worker_restrictions == NOWHERE]
-        for ts in omitted:
-            ts.worker_restrictions = None
-        self.transitions({ts.key: "released" for ts in omitted if ts.state == "no-worker"})
+        self.transitions({key: "released" for key in self.placement.admit(keys)})
 
     def narrow(self, step: do.Narrow) -> bool:
         """Make a target's task decode instead of waiting."""
@@ -295,7 +262,7 @@ class Hands:
         self.placement.forget(group.pieces)
         lanes = [key for lane in group.lanes for key in lane]
         self.admit(lanes)
-        self.leave(lanes)
+        self.placement.leave(lanes)
         shared = [key for key in group.inputs if not self.in_use(key)]
         self.let_go((*group.targets, *group.pieces, *shared), lanes)
         self.sweep((*group.pieces, *group.inputs))
@@ -410,8 +377,3 @@ class Hands:
     def _is_stuck(self, ws: WorkerState, since: float) -> bool:
         """Tell whether a held worker still runs something that it ran when it was held."""
         return any(self.looks.assigned.get(ts.key, 0.0) <= since for ts in ws.processing)
-
-
-def _is_restricted(ts: TaskState) -> bool:
-    """Tell whether the user chose where a task may run."""
-    return bool(ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions)

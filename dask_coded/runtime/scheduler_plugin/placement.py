@@ -4,12 +4,14 @@ Left to itself the scheduler sends a task to a worker that holds its input. For
 the tasks that encode a block of a late worker that is the late worker, and for
 eager parity it is a worker that is busy with a piece of its own. So they get
 loose restrictions to workers with a free thread.
+
+Where work is shared out by speed, each task has one worker, and omitted ones have none.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dask_coded.runtime.group import Group
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Placement"]
 
+#: The only worker that may run what is omitted: there is no such worker.
+NOWHERE = frozenset({"dask-coded://nowhere"})
+
 
 class Placement:
     """Chooses workers for parity lanes and remembers how many each was given."""
@@ -27,6 +32,8 @@ class Placement:
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.where: dict[Hashable, str] = {}
+        #: Tasks that the scheduler must not move to a worker that seems to have less to do.
+        self.staying: set[Hashable] = set()
 
     def place(self, group: Group, pieces: Collection[Hashable]) -> None:
         """Restrict what the parity `pieces` need, loosely, to workers that are free for it."""
@@ -76,6 +83,39 @@ class Placement:
         for piece in pieces:
             self.where.pop(piece, None)
 
+    def omit(self, keys: Iterable[Hashable]) -> None:
+        """Let no worker run these tasks; for the scheduler they wait for one that may."""
+        for ts in self._states(keys):
+            if ts.state in ("released", "waiting") and not _is_restricted(ts):
+                ts.worker_restrictions = set(NOWHERE)
+
+    def stay(self, homes: Mapping[Hashable, str]) -> None:
+        """Prefer one worker for each task, and let no other steal it."""
+        for key, worker in homes.items():
+            for ts in self._states([key]):
+                if not _is_restricted(ts):
+                    ts.worker_restrictions, ts.loose_restrictions = {worker}, True
+                    self.staying.add(key)
+
+    def leave(self, keys: Iterable[Hashable]) -> None:
+        """Let tasks run anywhere again."""
+        for ts in self._states(self.staying.intersection(keys)):
+            ts.worker_restrictions, ts.loose_restrictions = None, False
+        self.staying.difference_update(keys)
+
+    def on_assigned(self, key: Hashable) -> None:
+        """Take a task that was just sent to a worker off the list of those that others may steal."""
+        stealing = self.scheduler.extensions.get("stealing")
+        if key in self.staying and stealing is not None:
+            stealing.remove_key_from_stealable(self.scheduler.tasks[key])
+
+    def admit(self, keys: Iterable[Hashable]) -> list[Hashable]:
+        """Let tasks run that were omitted; return those that wait for a worker since then."""
+        omitted = [ts for ts in self._states(keys) if ts.worker_restrictions == NOWHERE]
+        for ts in omitted:
+            ts.worker_restrictions = None
+        return [ts.key for ts in omitted if ts.state == "no-worker"]
+
     def _states(self, keys: Iterable[Hashable]) -> list[TaskState]:
         tasks = self.scheduler.tasks
         return [tasks[key] for key in keys if key in tasks]
@@ -83,6 +123,11 @@ class Placement:
     def _busy_with_own(self, group: Group) -> set[str]:
         own = [key for piece in group.code.systematic for key in group.lanes[piece]]
         return {ts.processing_on.address for ts in self._states(own) if ts.processing_on}
+
+
+def _is_restricted(ts: TaskState) -> bool:
+    """Tell whether it was chosen where a task may run."""
+    return bool(ts.worker_restrictions or ts.host_restrictions or ts.resource_restrictions)
 
 
 def _restrict(tasks: Iterable[TaskState], addresses: set[str]) -> None:

@@ -311,7 +311,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         now = time()
         if finish == "processing":
             self.looks.on_assigned(key, now)
-            self.hands.on_assigned(key)
+            self.hands.placement.on_assigned(key)
             return
         if finish == "waiting" and start == "released" and self.machine.knows(key):
             self._later(functools.partial(self._adopt_again, key))
@@ -544,6 +544,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def _let_everything_go(self) -> None:
         """Give back every key, whatever state it is in: the last resort after a bug."""
         assert self.scheduler is not None
+        self.hands.admit(list(self.scheduler.tasks))
         client = self.scheduler.clients.get(CLIENT)
         if client is not None:
             keys = [ts.key for ts in client.wants_what]
