@@ -46,6 +46,7 @@ class Round:
     fault: str
     waits: bool
     steps: int
+    launch: str
 
     @classmethod
     def draw(cls, number: int, rng: random.Random) -> Round:
@@ -54,11 +55,12 @@ class Round:
             number,
             kind=kind,
             parity=rng.choice([1, 2]),
-            chunks=(rng.choice([10, 20, 20, 40]), rng.choice([8, 8 if kind == "encode both" else 24])),
+            chunks=(rng.choice([5, 10, 20, 20, 40]), rng.choice([8, 8 if kind == "encode both" else 24])),
             seconds=rng.choice([0.02, 0.05, 0.1]),
-            fault=rng.choice(["none", "slow", "frozen", "killed", "thawed"]),
+            fault=rng.choice(["none", "slow", "slower", "frozen", "killed", "thawed"]),
             waits=rng.random() < 0.7,
             steps=rng.randint(3, 6),
+            launch=rng.choice(["late", "adaptive"]),
         )
 
 
@@ -93,6 +95,7 @@ def play(client: Client, drawn: Round, rng: random.Random) -> None:
     with ExitStack() as stack, ExitStack() as until_thawed:
         slept = testing.delays(client, testing.Constant(), unit=drawn.seconds, tasks=is_slept)
         stack.enter_context(slept)
+        stack.enter_context(dask.config.set({"coded.launch": drawn.launch}))
         if drawn.kind == "coded":
             stack.enter_context(dc.coded(parity=drawn.parity, force=True))
         x = KINDS[drawn.kind](plain, drawn.parity)
@@ -121,6 +124,8 @@ def break_one(
     one = rng.choice(sorted(client.scheduler_info(n_workers=-1)["workers"]))
     if fault == "slow":
         stack.enter_context(testing.slow(client, one, factor=10))
+    elif fault == "slower":
+        stack.enter_context(testing.slow(client, one, factor=2))
     elif fault == "frozen":
         stack.enter_context(testing.freeze(client, one))
     elif fault == "thawed":
