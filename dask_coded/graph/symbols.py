@@ -205,7 +205,8 @@ def _getitem(block: Symbol, index: Any) -> Symbol:
 
 
 def _is_whole(block: Symbol, part: slice) -> bool:
-    return part == slice(None) or (block.uniform and part.indices(block.length) == (0, block.length, 1))
+    everything = part.start in (None, 0) and part.stop is None and part.step in (None, 1)
+    return everything or (block.uniform and part.indices(block.length) == (0, block.length, 1))
 
 
 def _selected(length: int, part: Any) -> int:

@@ -21,6 +21,7 @@ from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import is_block, name_part
 from dask_coded.graph.symbols import Barrier, Symbol
+from dask_coded.graph.trimming import as_slice
 from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Seen", "Walk"]
@@ -137,6 +138,9 @@ class Walk:
             raise Barrier("blocks of a prior may stand in for its own")
         if len(rows) > 1:
             raise Barrier("it combines different blocks along the coded axis")
+        first = next(iter(mine.values())).value
+        if isinstance(first, Symbol):
+            task = as_slice(task, tuple(_functions(task)), first.ndim)
         names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}
         if isinstance(layer, Blockwise) and not layer.io_deps:
             form = self._form((layer.output, frozenset(names.get(dep, dep) for dep in task.dependencies)))

@@ -60,6 +60,9 @@ LINEAR = {
     "shifted": lambda draw, x: x + 1,
     "rows centred": lambda draw, x: x - x.sum(axis=0) / 7 if x.dtype.kind != "i" else x,
     "with ones": lambda draw, x: da.concatenate([x, da.ones_like(x[:, :1])], axis=1),
+    "overlapped": lambda draw, x: x.map_overlap(
+        FLIP, depth={1: 1}, boundary=draw(st.sampled_from(["none", "reflect", "periodic", 1])), dtype=x.dtype
+    ),
     "flipped": lambda draw, x: x.map_blocks(FLIP, dtype=x.dtype),
     "times its own": lambda draw, x: x @ x[:3].T,
 }
