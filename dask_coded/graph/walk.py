@@ -20,8 +20,8 @@ from dask_coded.graph.encoded import EncodedAxis
 from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.linear import Linear
 from dask_coded.graph.names import is_block, name_part
+from dask_coded.graph.slicing import as_slice, over_all_rows
 from dask_coded.graph.symbols import Barrier, Symbol
-from dask_coded.graph.trimming import as_slice
 from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Seen", "Walk"]
@@ -141,6 +141,9 @@ class Walk:
         first = next(iter(mine.values())).value
         if isinstance(first, Symbol):
             task = as_slice(task, tuple(_functions(task)), first.ndim)
+            if first.axis is not None and self.encoded.models_fit:
+                length = self.encoded.lengths[min(rows)]
+                task = over_all_rows(task, first.ndim, first.axis, length)
         names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}
         if isinstance(layer, Blockwise) and not layer.io_deps:
             form = self._form((layer.output, frozenset(names.get(dep, dep) for dep in task.dependencies)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+
 import dask.array as da
 import numpy as np
 import pytest
+from dask._task_spec import Task, TaskRef
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import key_split
 from encoded_helpers import check, encode, matrix, programs, rewritten
@@ -14,6 +17,7 @@ from dask_coded.encode import linear
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.settings import Settings
+from dask_coded.graph.slicing import over_all_rows
 
 W = matrix((8, 5), (4, 5), seed=1)
 V = matrix((8,), 4, seed=2)
@@ -127,6 +131,29 @@ def test_ragged_blocks_never_decode_to_rubbish(name):
         assert check(y) >= 1
     else:
         check(y)
+
+
+@pytest.mark.parametrize("lengths", [(8, 8, 5), (5, 8, 8), (4, 6, 8, 5)])
+@pytest.mark.parametrize("parity", [1, 2])
+@pytest.mark.parametrize("name", ["rechunk", "stencil around the edge"])
+def test_splitting_ragged_blocks_is_told_in_their_own_lengths(lengths, parity, name):
+    x = encode(matrix((sum(lengths), 8), (lengths, 4)), parity=parity)
+    assert check(LINEAR[name](x.rechunk({1: 3}))) >= 1
+
+
+def test_where_parity_is_longer_than_the_blocks_splitting_them_is_plain():
+    x = encode(matrix((21, 8), ((3, 6, 7, 5), 4)), parity=2)
+    assert check(x.rechunk({1: 3}).sum(axis=1)) == 0
+
+
+def test_only_slices_of_all_rows_are_taken_for_one():
+    block, rows = TaskRef("x"), slice(0, 5)
+    for index in ((slice(0, 4), rows), (slice(1, 5), rows), (slice(0, 5, 2), rows), (0, rows), (rows,), rows):
+        task = Task("y", operator.getitem, block, index)
+        assert over_all_rows(task, 2, 0, 5) is task
+    for whole_rows in (rows, slice(None, 5), slice(0, 9), slice(None)):
+        found = over_all_rows(Task("y", operator.getitem, block, (whole_rows, 3)), 2, 0, 5)
+        assert found.args == (block, (slice(None), 3))
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
