@@ -72,6 +72,7 @@ def compare(
     algorithm: Callable[..., np.ndarray],
     numbers: Sequence[np.ndarray],
     expected: dict[str, np.ndarray],
+    fault: str,
     options: argparse.Namespace,
     is_product: Callable[[str], bool] = is_product,
 ) -> Iterator[dict[str, float]]:
@@ -86,14 +87,14 @@ def compare(
         X = (X if name == "plain" else dc.encode(X, axis=0, parity=1)).persist()
         wait(X)
         # Plain Dask waits for a frozen worker until it is declared dead after minutes: not here.
-        fault = "none" if (name, options.fault) == ("plain", "frozen") else options.fault
+        suffered = "none" if (name, fault) == ("plain", "frozen") else fault
         with testing.delays(client, testing.Constant(), unit=options.seconds, tasks=is_product):
-            result, seconds = run(client, algorithm, (X, *others), options.steps, fault)
+            result, seconds = run(client, algorithm, (X, *others), options.steps, suffered)
         before = np.median(seconds[: quarter(options.steps)])
         after = np.mean(seconds[quarter(options.steps) :] or [0.0])
         found = {name: relative_difference(result, right) for name, right in expected.items()}
         print(
-            f"{name:9}{fault:8}{before:6.2f} s{after:8.2f} s{sum(seconds):8.1f} s"
+            f"{name:9}{suffered:8}{before:6.2f} s{after:8.2f} s{sum(seconds):8.1f} s"
             + "".join(f"{value:>{len(name) + 3}.0e}" for name, value in found.items()),
             flush=True,
         )
@@ -132,7 +133,7 @@ def main(
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--fault", choices=FAULTS, default="slow")
+    parser.add_argument("--fault", choices=(*FAULTS, "all"), default="slow")
     parser.add_argument("--steps", type=int, default=20, help="iterations (default: 20)")
     parser.add_argument("--seconds", type=float, default=0.1, help="each block product takes (default: 0.1)")
     parser.add_argument("--blocks", type=int, default=5, help="of the matrix; one worker more (default: 5)")
@@ -149,6 +150,7 @@ def main(
     config = {"split_every": options.blocks, "distributed.deploy.lost-worker-timeout": "1h"}
     with dask.config.set(config):
         with LocalCluster(n_workers=options.blocks + 1, **settings) as local, Client(local) as client:
-            for _ in compare(client, algorithm, numbers, expected, options, is_product):
-                pass
+            for fault in FAULTS if options.fault == "all" else (options.fault,):
+                for _ in compare(client, algorithm, numbers, expected, fault, options, is_product):
+                    pass
     return 0

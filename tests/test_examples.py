@@ -182,7 +182,9 @@ def test_iterations_agree_with_numpy_in_spite_of_a_fault(
     numbers = example.data()
     expected = example.references(*numbers, steps)
     found = list(
-        side_by_side.compare(shared, getattr(example, algorithm), numbers, expected, options, is_product)
+        side_by_side.compare(
+            shared, getattr(example, algorithm), numbers, expected, options.fault, options, is_product
+        )
     )
     assert len(found) == 2 and all(list(differences.values())[0] < 1e-10 for differences in found)
     assert dc.report(shared).to_dict()["errors"] == 0

@@ -26,7 +26,7 @@ Longer than other files, so that all rules that depend on each other stand toget
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
@@ -181,13 +181,16 @@ class Machine:
         if sharing is None:
             return []
         found: list[do.Instruction] = [do.Stay(sharing.key_homes())]
+        lanes = Counter(key for move in sharing.moves for key in move.book.group.lanes[move.own])
+        # Not what another group waits for.
+        found.append(do.Omit(tuple(key for key in lanes if lanes[key] == len(self._books_of[key]))))
         for move in sharing.moves:
             book, keys = move.book, move.book.group.lanes[move.own]
             book.omitted.add(move.own)
             book.late[move.own] = event.now
             self.counters.omitted += 1
             self._note(book, event.now, "omitted", keys)
-            found += [do.Omit(keys), *self._launch(book, [move.parity], event.now, at_home=True)]
+            found += self._launch(book, [move.parity], event.now, at_home=True)
         return found
 
     def _admit(self, book: Book, now: float) -> list[do.Instruction]:

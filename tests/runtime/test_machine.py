@@ -466,6 +466,25 @@ def test_a_piece_on_a_slow_worker_is_left_out_and_decoded(driver):
     assert not driver.machine.overtaken
 
 
+def test_a_task_that_another_group_waits_for_is_not_left_out(driver):
+    groups = [make_group(codes.parity(4, 1), launch="adaptive", name=name, lane=2) for name in "ab"]
+    for _ in range(10):
+        driver.machine.shares.finished("w0", 2.0, 1.0)
+    for group in groups:
+        driver.tell(ev.GroupAdded, group)
+    homes = {"a": {t: (f"w{t}",) for t in range(5)}, "b": {t: ("w0" if t == 0 else "w7",) for t in range(4)}}
+    _, omit, *_ = driver.tell(ev.GroupsPlaced, homes, dict.fromkeys("ab", 1.0), WORKERS)
+    assert omit == do.Omit((("piece-a", 0),))
+    driver = Driver()
+    for _ in range(10):
+        driver.machine.shares.finished("w0", 4.0, 1.0)
+    for group in groups:
+        driver.tell(ev.GroupAdded, group)
+    homes = {name: {t: (f"w{t}",) for t in range(5)} for name in "ab"}
+    _, omit, *_ = driver.tell(ev.GroupsPlaced, homes, dict.fromkeys("ab", 1.0), WORKERS)
+    assert set(omit.keys) == {("task0", 0), ("piece-a", 0), ("piece-b", 0)}
+
+
 def test_a_piece_that_was_freed_is_read_as_its_target(driver):
     group = make_group(codes.parity(3, 1))
     add(driver, group, done=(0, 1))
