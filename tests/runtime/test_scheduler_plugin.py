@@ -229,6 +229,24 @@ async def test_same_graph_again_while_its_result_is_alive(c, s, *workers):
 
 
 @coded_cluster()
+async def test_a_task_is_taken_from_a_frozen_worker_each_time_it_is_submitted(c, s, *workers):
+    plugin = await plugin_on(c, s)
+    for _ in range(2):
+        future = c.get(graph("again", seconds=0.5), "total-again", sync=False)
+        while ("piece-again", 0) not in s.tasks or not s.tasks["piece-again", 0].processing_on:
+            await asyncio.sleep(0.01)
+        frozen = s.tasks["piece-again", 0].processing_on.address
+        plugin.hands.hold_worker(frozen, True, "test")
+        assert ("piece-again", 0) in plugin.hands.taken
+        assert all(ws.address != frozen for ws in [s.tasks["piece-again", 0].processing_on] if ws)
+        assert await future == pytest.approx(answer(4), rel=1e-12)
+        plugin.hands.free_worker(frozen)
+        del future
+        await nothing_left(s, plugin)
+        assert not plugin.hands.taken
+
+
+@coded_cluster()
 async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
     plugin = await plugin_on(c, s)
     future = c.get(graph("gone", slow={2: 1.5}), "total-gone", sync=False)

@@ -86,6 +86,24 @@ def test_a_block_goes_where_neither_of_its_groups_is() -> None:
     assert workers.together(groups) == 0 and len(workers.moved) == 1
 
 
+def test_of_two_blocks_on_a_worker_one_goes_beside_parity() -> None:
+    groups = [KeptGroup("g", ("a", "b", "c"), ("p", "q"), "p", "")]
+    workers = Workers(4, {"a": 0, "b": 0, "c": 1, "p": 2, "q": 3})
+    spread(workers, groups, 9)
+    blocks = Counter(ws.address for key in "abc" for ws in workers.tasks[key].who_has)
+    assert set(blocks.values()) == {1} and len(workers.moved) == 1
+    assert workers.together(groups) == 1
+
+
+def test_two_blocks_stay_together_where_parting_them_would_crowd_a_machine() -> None:
+    groups = [KeptGroup("g", ("a", "b"), ("p", "q"), "p", "")]
+    workers = Workers(3, {"a": 0, "b": 0, "p": 1, "q": 2})
+    for address in ("w1", "w2"):
+        workers.workers[address].host = "other"
+    spread(workers, groups, 9)
+    assert workers.moved == []
+
+
 def test_parity_makes_room_for_a_block_of_two_groups() -> None:
     groups = [KeptGroup("row", ("a", "b", "e"), ("p",), "p", "")]
     groups += [KeptGroup("column", ("a", "c"), ("q",), "q", "")]

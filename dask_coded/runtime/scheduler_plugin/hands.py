@@ -183,6 +183,13 @@ class Hands:
         if ts.state == "waiting":
             self.transitions(found)
 
+    def on_transition(self, key: Hashable, finish: str) -> None:
+        """Take note of the state that a task has now."""
+        if finish == "processing":
+            self.placement.on_assigned(key)
+        elif finish in ("memory", "erred", "forgotten"):
+            self.taken.discard(key)
+
     def on_released(self, ts: TaskState) -> None:
         """Apply a respecification that waited for this task to be released."""
         pending = self.respecs.pop(ts.key, None)

@@ -304,6 +304,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     @guarded
     def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Tell the machine and the vault what became of a task."""
+        self.hands.on_transition(key, finish)
         if not self.vault.empty:
             self._tell_vault(key, start, finish, kwargs.get("stimulus_id") or "")
         if not self.machine.books and not self.hands.lingering:
@@ -311,7 +312,6 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         now = time()
         if finish == "processing":
             self.looks.on_assigned(key, now)
-            self.hands.placement.on_assigned(key)
             return
         if finish == "waiting" and start == "released" and self.machine.knows(key):
             self._later(functools.partial(self._adopt_again, key))

@@ -98,7 +98,8 @@ class Spreading:
 
         Nor on one that fetches this piece: a worker that fetches from where it was lost
         cannot compute it before that attempt has failed, which takes as long as
-        connecting may take.
+        connecting may take. Blocks go beside parity rather than beside other blocks:
+        products of two blocks on one worker take two turns.
         """
         fetching = {dts.processing_on for dts in ts.dependents if dts.processing_on is not None}
         able = self.scheduler.running - fetching
@@ -106,9 +107,11 @@ class Spreading:
         crowd: Counter[str] = Counter()
         for ws, number in held.items():
             crowd[ws.host] += number
+        groups = [group for group in self.shelf.groups_of.get(ts.key, ()) if ts.key in group.blocks]
+        blocks = Counter(ws for group in groups for ws in holders(self.scheduler, group.blocks))
         if able:
-            least = min((held[ws], crowd[ws.host]) for ws in able)
-            chosen = {ws.address for ws in able if (held[ws], crowd[ws.host]) == least}
+            worth = {ws: (held[ws], crowd[ws.host], blocks[ws]) for ws in able}
+            chosen = {ws.address for ws in able if worth[ws] == min(worth.values())}
             ts.worker_restrictions, ts.loose_restrictions = chosen, True
 
     # ------------------------------------------------------------------ moving
@@ -128,6 +131,7 @@ class Spreading:
             if len(self.moves) >= MOVES:
                 return
             self._begin(group, incoming, now)
+            self._part_blocks(group, held, now)
             if held:
                 self._lend(group, held, now)
 
@@ -208,6 +212,33 @@ class Spreading:
                 crowd[here] -= 1
                 crowd[there] += 1
                 incoming[target] += 1
+
+    def _part_blocks(self, group: KeptGroup, held: Collection[str], now: float) -> None:
+        """Move one of two blocks on a worker beside parity: work on both would take two turns.
+
+        Where a group has more pieces than there are workers, some have to share one.
+        """
+        taken = Counter(address for key in group.pieces for address in self._where(key))
+        blocks = Counter(address for key in group.blocks for address in self._where(key))
+        machines = self.machines()
+        crowd: Counter[str] = Counter()
+        for address, number in taken.items():
+            crowd[machines.get(address, address)] += number
+        for key in group.blocks:
+            source = min(self._where(key), default="")
+            unsettled = key in self.moves or key in self.lent or self.scheduler.tasks[key].state != "memory"
+            if blocks[source] < 2 or source in held or unsettled or len(self.shelf.groups_of[key]) > 1:
+                continue
+            here = machines.get(source, source)
+            able = [
+                ws.address
+                for ws in self.scheduler.running
+                if not blocks[ws.address] and taken[ws.address] == 1
+                if ws.host == here or crowd[ws.host] < crowd[here]
+            ]
+            if able and len(self.moves) < MOVES:
+                self._move(key, source, min(able), now)
+            return
 
     def _free_of(self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str]) -> list[str]:
         """Return which workers hold no piece of other groups that a piece belongs to."""
