@@ -184,9 +184,7 @@ class Spreading:
         pieces = {key: self._where(key) for key in group.pieces}
         taken = Counter(address for where in pieces.values() for address in where)
         machines = self.machines()
-        crowd: Counter[str] = Counter()
-        for address, number in taken.items():
-            crowd[machines.get(address, address)] += number
+        crowd = self._crowd(taken)
         free = {ws.address: ws for ws in self.scheduler.running if ws.address not in taken}
         for key, where in pieces.items():
             if not free or len(self.moves) >= MOVES:
@@ -221,9 +219,7 @@ class Spreading:
         taken = Counter(address for key in group.pieces for address in self._where(key))
         blocks = Counter(address for key in group.blocks for address in self._where(key))
         machines = self.machines()
-        crowd: Counter[str] = Counter()
-        for address, number in taken.items():
-            crowd[machines.get(address, address)] += number
+        crowd = self._crowd(taken)
         for key in group.blocks:
             source = min(self._where(key), default="")
             unsettled = key in self.moves or key in self.lent or self.scheduler.tasks[key].state != "memory"
@@ -239,6 +235,13 @@ class Spreading:
             if able and len(self.moves) < MOVES:
                 self._move(key, source, min(able), now)
             return
+
+    def _crowd(self, taken: Counter[str]) -> Counter[str]:
+        """Return how many pieces each machine holds, given how many each worker does."""
+        machines, crowd = self.machines(), Counter[str]()
+        for address, number in taken.items():
+            crowd[machines.get(address, address)] += number
+        return crowd
 
     def _free_of(self, others: Collection[KeptGroup], key: Hashable, free: Iterable[str]) -> list[str]:
         """Return which workers hold no piece of other groups that a piece belongs to."""
