@@ -82,6 +82,11 @@ def encode(
     Lost blocks are rebuilt up to rounding. `persist` gives back the same bits. The
     numbers of a rebuilt block are within the bound that `report` tells.
 
+    A task that is run again on a rebuilt block may yield something else than before
+    where its problem is ill-posed, such as the QR of a block that has not full rank.
+    If a worker is lost in the middle of such an algorithm, what was computed before
+    and after do not fit together, and the result can be wrong: use `persist` there.
+
     References
     ----------
     Lee, Lam, Pedarsani, Papailiopoulos, Ramchandran (2015), arXiv:1512.02673.

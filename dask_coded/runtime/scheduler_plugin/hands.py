@@ -32,6 +32,8 @@ CLIENT = "dask-coded"
 #: A decode that raises is caught by a retry, so that it never fails the job.
 DECODE_RETRIES = 1
 EAGER_DELAY = 1_000_000
+#: Seconds after which requests that were sent to a frozen worker meanwhile are ended too.
+TELL_AGAIN = 0.3
 
 
 class Hands:
@@ -337,8 +339,13 @@ class Hands:
         self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": held, "stimulus_id": stimulus})
         self.unwant(ended)
         self.transitions({key: "released" for key in (*running, *lost)})
-        # Once more, since it ends the requests that are open then.
-        self._tell_gone(ws.address, stimulus)
+        # Once more, since it ends the requests that are open then. Not at once: a worker that is
+        # told so twice while it ends an attempt to connect fails in distributed and closes.
+        self.scheduler.loop.call_later(TELL_AGAIN, self._tell_gone_again, ws.address)
+
+    def _tell_gone_again(self, address: str) -> None:
+        if address in self.frozen:
+            self._tell_gone(address, f"dask-coded-frozen-{time()}")
 
     def _tell_gone(self, address: str, stimulus: str) -> None:
         """Have the other workers drop what they expect from one."""
