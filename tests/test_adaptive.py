@@ -119,16 +119,16 @@ def test_a_worker_is_killed_while_shares_are_uneven(shared: Client, adaptive: No
 
 
 def test_parity_that_fails_harms_nobody(shared: Client, adaptive: None) -> None:
-    """Sums of blocks are larger than blocks: a function may not stand them."""
+    """Sums of blocks are no blocks: a function may not stand them."""
 
     def picky(block: np.ndarray) -> np.ndarray:
-        if block.size and abs(block).max() > 1.5:
-            raise RuntimeError("too large")
+        if block.size and abs(block).max() != 1.5:
+            raise RuntimeError("not a block")
         time.sleep(0.05)
         return 2.0 * block
 
     client = shared
-    numbers = np.repeat(RNG.choice([-1.0, 1.0], size=(BLOCKS, 1)), ROWS, axis=0) * np.ones(COLUMNS)
+    numbers = np.full(X.shape, 1.5)
     x = spread(client, numbers)
     y = x.map_blocks(dc.linear(picky, along=(1,)), dtype=x.dtype)
     workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
@@ -142,6 +142,6 @@ def test_parity_that_fails_harms_nobody(shared: Client, adaptive: None) -> None:
             for step in range(3):
                 assert np.array_equal((y * (2.0 + step)).compute(), 2.0 * numbers * (2.0 + step))
     figures = dc.report(client).to_dict()
-    assert figures["omitted"] > figures["decoded"] and figures["errors"] == 0
+    assert figures["omitted"] >= 1 and figures["decoded"] == figures["errors"] == 0
     del x, y
     assert_all_freed(client)
