@@ -14,7 +14,7 @@ from distributed.utils_test import gen_cluster
 from dask_coded.runtime import machine as machine_module
 from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
+from dask_coded.runtime.scheduler_plugin.hands import CLIENT, TELL_AGAIN, Hands
 
 from .problems import STUCK, answer, fail, go_on, graph, poison, take_time
 
@@ -244,6 +244,30 @@ async def test_a_task_is_taken_from_a_frozen_worker_each_time_it_is_submitted(c,
         del future
         await nothing_left(s, plugin)
         assert not plugin.hands.taken
+
+
+@coded_cluster()
+async def test_others_are_told_of_a_frozen_worker_once_at_a_time(c, s, *workers):
+    """Told twice while it ends an attempt to connect, a worker fails and closes."""
+    plugin = await plugin_on(c, s)
+    send, told = s.worker_send, []
+
+    def watched(address, message):
+        if message["op"] == "remove-worker":
+            told.append((message["worker"], address))
+        send(address, message)
+
+    s.worker_send = watched
+    frozen, *others = (worker.address for worker in workers)
+    plugin.hands.hold_worker(frozen, True, "test")
+    assert sorted(told) == sorted((frozen, other) for other in others)
+    await asyncio.sleep(2 * TELL_AGAIN)
+    assert len(told) == 2 * len(others)
+    plugin.hands.free_worker(frozen)
+    plugin.hands.hold_worker(frozen, True, "test")
+    plugin.hands.free_worker(frozen)
+    await asyncio.sleep(2 * TELL_AGAIN)
+    assert len(told) == 3 * len(others)
 
 
 @coded_cluster()

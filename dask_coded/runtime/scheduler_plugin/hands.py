@@ -25,7 +25,7 @@ from dask_coded.runtime.tasks import decode_task, own_task
 if TYPE_CHECKING:
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["CLIENT", "Hands"]
+__all__ = ["CLIENT", "TELL_AGAIN", "Hands"]
 
 #: Name under which the plugin wants keys, as published datasets and queues do.
 CLIENT = "dask-coded"
