@@ -112,9 +112,8 @@ class coded(dask.config.set):  # type: ignore[misc] # noqa: N801
     axis : {"auto", "rows", "columns"}
         Which output axis of a product is coded.
     launch : {"late", "eager", "adaptive"}
-        Compute parity once something is late; at once; or as ``"late"``, and also
-        in place of blocks on slow workers: the share of each worker in products of
-        an encoded array then follows its measured speed, though no block moves.
+        Compute parity once something is late; at once; or as ``"late"``, and also in
+        place of blocks of encoded arrays on workers that are measured to be slow.
     tolerance : float, optional
         Largest estimated relative error of a decoded block (worst row); 1024
         units of rounding error by default.

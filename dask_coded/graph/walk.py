@@ -138,16 +138,11 @@ class Walk:
             raise Barrier("blocks of a prior may stand in for its own")
         if len(rows) > 1:
             raise Barrier("it combines different blocks along the coded axis")
-        first = next(iter(mine.values())).value
-        if isinstance(first, Symbol):
-            task = as_slice(task, tuple(_functions(task)), first.ndim)
-            if first.axis is not None and self.encoded.models_fit:
-                length = self.encoded.lengths[min(rows)]
-                task = over_all_rows(task, first.ndim, first.axis, length)
         names: dict[Any, Any] = {dep: ("coded", seen.form) for dep, seen in mine.items()}
         if isinstance(layer, Blockwise) and not layer.io_deps:
             form = self._form((layer.output, frozenset(names.get(dep, dep) for dep in task.dependencies)))
         else:
+            task = self._for_any_row(task, next(iter(mine.values())))
             constants = {dep: tokenize(node) for dep in task.dependencies if (node := _constant(tasks, dep))}
             form = self._form(tokenize(task.substitute({**constants, **names}, key="form")))
         if form not in self._values:
@@ -155,6 +150,15 @@ class Walk:
             values |= {dep: self._other(dep, tasks) for dep in task.dependencies - mine.keys()}
             self._values[form] = self._run(task, values)
         found[key] = Seen(rows.pop(), form, self._values[form])
+
+    def _for_any_row(self, task: GraphNode, read: Seen) -> GraphNode:
+        """Return a slice that is told where its block is, or how long, as what it does to any of them."""
+        block = read.value
+        if isinstance(block, Symbol):
+            task = as_slice(task, tuple(_functions(task)), block.ndim)
+            if block.axis is not None and self.encoded.models_fit:
+                task = over_all_rows(task, block.ndim, block.axis, self.encoded.lengths[read.row])
+        return task
 
     def _filled(self, key: Any, task: GraphNode, axis: int | None) -> Seen:
         """Return what stands for a block of one number that is joined to the encoded blocks."""

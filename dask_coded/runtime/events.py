@@ -56,9 +56,9 @@ class GroupsPlaced(Event):
         Threads of the workers.
     """
 
-    homes: Mapping[str, Mapping[int, tuple[str, ...]]] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    threads: Mapping[str, int] = field(default_factory=dict)
+    homes: Mapping[str, Mapping[int, tuple[str, ...]]]
+    seconds: Mapping[str, float]
+    threads: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,10 @@ async def test_a_task_is_left_out_and_its_result_decoded(c, s, *workers):
 
 @coded_cluster(nthreads=SIX, config={"distributed.scheduler.no-workers-timeout": "60s"})
 async def test_nothing_is_left_out_where_that_would_fail(c, s, *workers):
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="omitted"):
         await shared_out(c, s, workers)
-    assert s.plugins["dask-coded"].counters.errors == 0
+    counters = s.plugins["dask-coded"].counters
+    assert counters.omitted == counters.errors == 0
 
 
 @coded_cluster(nthreads=SIX)

@@ -111,7 +111,8 @@ class Spreading:
         blocks = Counter(ws for group in groups for ws in holders(self.scheduler, group.blocks))
         if able:
             worth = {ws: (held[ws], crowd[ws.host], blocks[ws]) for ws in able}
-            chosen = {ws.address for ws in able if worth[ws] == min(worth.values())}
+            least = min(worth.values())
+            chosen = {ws.address for ws in able if worth[ws] == least}
             ts.worker_restrictions, ts.loose_restrictions = chosen, True
 
     # ------------------------------------------------------------------ moving
@@ -216,12 +217,17 @@ class Spreading:
 
         Where a group has more pieces than there are workers, some have to share one.
         """
-        taken = Counter(address for key in group.pieces for address in self._where(key))
         blocks = Counter(address for key in group.blocks for address in self._where(key))
+        if max(blocks.values(), default=0) < 2:
+            return
+        taken = Counter(address for key in group.pieces for address in self._where(key))
         machines = self.machines()
         crowd = self._crowd(taken)
         for key in group.blocks:
-            source = min(self._where(key), default="")
+            where = self._where(key)
+            if len(where) != 1:
+                continue
+            (source,) = where
             unsettled = key in self.moves or key in self.lent or self.scheduler.tasks[key].state != "memory"
             if blocks[source] < 2 or source in held or unsettled or len(self.shelf.groups_of[key]) > 1:
                 continue
