@@ -339,8 +339,7 @@ class Hands:
         self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": held, "stimulus_id": stimulus})
         self.unwant(ended)
         self.transitions({key: "released" for key in (*running, *lost)})
-        # Once more, since it ends the requests that are open then. Not at once: a worker that is
-        # told so twice while it ends an attempt to connect fails in distributed and closes.
+        # Once more, since it ends the requests that are open then.
         self.scheduler.loop.call_later(TELL_AGAIN, self._tell_gone_again, ws.address)
 
     def _tell_gone_again(self, address: str) -> None:

@@ -20,6 +20,7 @@ from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
 from dask_coded.runtime.device_plugin import DevicePlugin
 from dask_coded.runtime.encoded_group import EncodedArray
+from dask_coded.runtime.farewell_plugin import FarewellPlugin
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
@@ -127,7 +128,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         scheduler.handlers["coded_uninstall"] = self.uninstall
         self._adopt(list(scheduler.tasks))
         self._running.add(self)
-        self._asked = give_plugin(scheduler, DevicePlugin())
+        self._asked = [give_plugin(scheduler, plugin) for plugin in (FarewellPlugin(), DevicePlugin())]
 
     async def close(self) -> None:
         """Stop watching; called when the scheduler closes."""
@@ -156,7 +157,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         for handler in ("coded_report", "coded_protect", "coded_uninstall"):
             self.scheduler.handlers.pop(handler, None)
         self.scheduler.plugins.pop(self.name, None)
-        for plugin in (UnlinkPlugin, DevicePlugin):
+        for plugin in (UnlinkPlugin, FarewellPlugin, DevicePlugin):
             self.scheduler.worker_plugins.pop(plugin.name, None)
         return "OK"
 
