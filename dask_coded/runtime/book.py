@@ -41,6 +41,8 @@ class Book:
         self.inputs_gone = False
         self.done: dict[int, bool] = {}
         self.gone: set[int] = set()
+        #: Targets that may not be decoded.
+        self.fixed: set[int] = set()
         self.decoding: dict[int, tuple[Decoding, tuple[Hashable, ...]]] = {}
         self.decodable_since: dict[int, float] = {}
         self.refused: dict[int, set[tuple[int, ...]]] = {}
@@ -92,12 +94,13 @@ class Book:
 
     def missing(self) -> list[int]:
         """Own pieces of pending targets that are late and not in."""
-        late = {self.own[w] for w in self.pending if self.own[w] in self.late}
+        late = {self.own[w] for w in self.pending if self.own[w] in self.late and w not in self.fixed}
         return sorted(late - self.sources.keys())
 
     def waiting(self) -> list[int]:
-        """Pending targets whose own piece is not in and that nothing decodes yet."""
-        return [w for w in self.pending if self.own[w] not in self.sources and w not in self.decoding]
+        """Pending targets whose own piece is not in, and that may be decoded, but are not yet."""
+        settled = self.decoding.keys() | self.fixed
+        return [w for w in self.pending if self.own[w] not in self.sources and w not in settled]
 
     def plan(self, index: int) -> Decoding | None:
         """Return how to decode target `index` from what is in, if that is accurate enough."""
@@ -162,13 +165,14 @@ class Book:
         self.alone_since = math.inf
         for kept in (self.decoding, self.decodable_since, self.sources, self.late):
             kept.clear()
-        for pieces in (self.launched, self.omitted):
-            pieces.clear()
+        for numbers in (self.launched, self.omitted, self.fixed):
+            numbers.clear()
 
     def validate(self) -> None:
         """Check what must hold after every event; raise AssertionError if it does not."""
         assert not self.done.keys() & self.gone, "a target is both done and gone"
         assert not self.decoding.keys() & (self.done.keys() | self.gone), "decoding a settled target"
+        assert not self.decoding.keys() & self.fixed, "decoding what must be its own piece"
         assert self.open or not self.pending, "closed with a target pending"
         assert not (self.open and not self.pending), "open with nothing pending"
         assert not self.dead & set(self.own), "an own piece is marked dead"

@@ -14,6 +14,7 @@ __all__ = [
     "GroupsPlaced",
     "KeyErred",
     "KeyFinished",
+    "KeyFixed",
     "KeyForgotten",
     "KeyReleased",
     "LaunchRefused",
@@ -85,6 +86,13 @@ class KeyReleased(Event):
 
     key: Hashable
     needed: bool = True
+
+
+@dataclass(frozen=True)
+class KeyFixed(Event):
+    """A target must be what its own piece is, to the bit: others have read it."""
+
+    key: Hashable
 
 
 @dataclass(frozen=True)

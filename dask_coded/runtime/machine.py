@@ -126,6 +126,8 @@ class Machine:
                 return self._finished(event)
             case ev.KeyReleased():
                 return self._released(event.key, event.now, event.needed)
+            case ev.KeyFixed():
+                return self._fixed(event.key, event.now)
             case ev.KeyErred():
                 return self._erred(event.key, event.now)
             case ev.KeyForgotten():
@@ -298,6 +300,19 @@ class Machine:
         book.open = True
         found: list[do.Instruction] = [do.Widen(book.group, index)]
         return [do.Hold(book.kept), *found] if reopened else found
+
+    def _fixed(self, key: Hashable, now: float) -> list[do.Instruction]:
+        found: list[do.Instruction] = []
+        for book in self.books_of(key):
+            index = book.target_of.get(key)
+            if index is None:
+                continue
+            book.fixed.add(index)
+            self._note(book, now, "fixed", key)
+            if book.decoding.pop(index, None) is not None:
+                found.append(do.Widen(book.group, index))
+            found += self._admit(book, now)
+        return found
 
     def _erred(self, key: Hashable, now: float) -> list[do.Instruction]:
         found: list[do.Instruction] = []

@@ -5,6 +5,7 @@ Knows no Dask, clock or I/O. The scheduler plugin tells what is in memory where.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
@@ -170,6 +171,8 @@ class Shelf:
         #: By block, parity piece, row scales and encode task; in the order in which they were put here.
         self.groups_of: dict[Hashable, dict[KeptGroup, None]] = {}
         self.groups: dict[str, KeptGroup] = {}
+        #: Everything that makes parity of encoded arrays, and for how many groups.
+        self.makers: Counter[Hashable] = Counter()
         #: Blocks without a task that could compute them again.
         self.scattered: set[Hashable] = set()
         #: Blocks of encoded arrays that are not in memory yet, by group.
@@ -180,6 +183,8 @@ class Shelf:
         self.groups[group.name] = group
         for key in (*group.pieces, *group.extras, group.encoded):
             self.groups_of.setdefault(key, {})[group] = None
+        if isinstance(group, KeptEncodedGroup):
+            self.makers.update(group.tasks.keys())
 
     def take(self, group: KeptGroup) -> None:
         """Keep a group no longer."""
@@ -189,6 +194,8 @@ class Shelf:
             found.pop(group, None)
             if not found:
                 self.groups_of.pop(key, None)
+        if isinstance(group, KeptEncodedGroup):
+            self.makers -= Counter(group.tasks.keys())
 
     def neighbours(self, key: Hashable) -> Iterator[Hashable]:
         """Yield the other pieces of every group that a piece belongs to."""

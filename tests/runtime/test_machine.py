@@ -354,6 +354,21 @@ def test_prior_stands_in_for_late_blocks_once_most_are_done(driver):
     assert counters.late == counters.decoded == counters.rerun == 0
 
 
+def test_fixed_target_waits_for_its_own_piece(driver):
+    group = make_group(codes.parity(4, 2))
+    driver.tell(ev.GroupAdded, group)
+    for t in (0, 1, 2, 4):
+        driver.tell(ev.KeyFinished, group.pieces[t], 1.0)
+    (narrow,) = [step for step in driver.tick(10.0) + driver.tick(10.0) if isinstance(step, do.Narrow)]
+    assert driver.tell(ev.KeyFixed, group.targets[3]) == [do.Widen(group, 3)]
+    assert driver.tell(ev.KeyFixed, group.targets[3]) == driver.tell(ev.KeyFixed, "stranger") == []
+    late = [(group.pieces[3], "w3", 100.0)]
+    assert not {do.Narrow, do.Launch} & set(kinds(driver.tick(100.0, running=late)))
+    for t in (0, 1, 2, 3):
+        driver.tell(ev.KeyFinished, group.targets[t])
+    assert not driver.machine.books["g"].open and not driver.machine.books["g"].fixed
+
+
 def test_long_lane_is_run_again_rather_than_recoded(driver):
     group = make_group(codes.parity(4, 2), lane=9)
     driver.tell(ev.GroupAdded, group)
@@ -379,7 +394,7 @@ def do_something(driver, groups, keys, rng):
             driver.tell(ev.DecodeFailed, key, "test")
             driver.tell(ev.SourcesGone, rng.choice(keys), tuple(rng.sample(keys, 2)))
         case 5:
-            driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten]), key)
+            driver.tell(rng.choice([ev.KeyErred, ev.KeyForgotten, ev.KeyFixed]), key)
         case 6:
             driver.tell(ev.GroupAdded, group)
         case 7:

@@ -28,7 +28,9 @@ from dask_coded.runtime.scheduler_plugin.edges import forgettable
 from dask_coded.runtime.scheduler_plugin.figures import kept_figures, kept_groups
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
+from dask_coded.runtime.scheduler_plugin.telling import warn_clients
 from dask_coded.runtime.scheduler_plugin.vault import Vault
+from dask_coded.runtime.scheduler_plugin.versions import Versions
 from dask_coded.runtime.scheduler_plugin.watching import TEND
 from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.snapshot import Counters
@@ -142,7 +144,15 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.machine = Machine(self.counters)
         self.looks = Looks(self.scheduler)
         self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use, self._is_concerned)
-        self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded)
+        self.versions = Versions(
+            self.scheduler,
+            self.machine.knows,
+            lambda key: key in self.vault.shelf.makers,
+            self._provide,
+            self._complain,
+            self._later_guarded,
+        )
+        self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded, self.versions)
         self._broken = False
         self._steps: deque[do.Instruction] = deque()
         self._related: dict[str, set[str]] = {}
@@ -306,6 +316,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Tell the machine and the vault what became of a task."""
         self.hands.on_transition(key, finish)
+        self._tell_versions(key, start, finish)
         if not self.vault.empty:
             self._tell_vault(key, start, finish, kwargs.get("stimulus_id") or "")
         if not self.machine.books and not self.hands.lingering:
@@ -327,6 +338,28 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._later(self._tidy)
         if key in self.hands.lingering:
             self._later(self._tidy)
+
+    def _tell_versions(self, key: Hashable, start: str, finish: str) -> None:
+        if finish == "waiting" and start == "released":
+            self.versions.on_waiting(key)
+        elif finish == "memory":
+            self.versions.on_memory(self.hands.states([key])[0])
+        elif finish == "forgotten":
+            self.versions.on_forgotten(key)
+
+    def _provide(self, ts: TaskState) -> None:
+        """Have a task's own version computed, if another one is in memory or under way."""
+        if self.vault.provides(ts):
+            return
+        self._tell(ev.KeyFixed(time(), ts.key))
+        if ts.state == "memory":
+            self.hands.transitions({ts.key: "released"})
+
+    def _complain(self, key: Hashable) -> None:
+        warn_clients(
+            f"{key!r} was computed again from numbers that differ by rounding from those it had first, and "
+            "nothing yields those any more; if it is ill-posed, what came of both may not fit together"
+        )
 
     def _tell_vault(self, key: Hashable, start: str, finish: str, stimulus: str) -> None:
         if finish == "memory":
@@ -356,6 +389,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.machine.cohorts.finished(ts.group.name, seconds)
             return
         decoded = getattr(ts.run_spec, "func", None) in (decode, substitute)
+        if any(key in book.target_of for book in self.machine.books_of(key)):
+            self.versions.on_target(ts, decoded)
         self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker))
 
     def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:

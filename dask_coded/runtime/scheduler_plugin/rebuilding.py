@@ -6,12 +6,15 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dask_coded.runtime import byte_tasks as tasks
 from dask_coded.runtime.scheduler_plugin.again import spared
 from dask_coded.runtime.scheduler_plugin.edges import replace_dependencies
 from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
+from dask_coded.runtime.scheduler_plugin.versions import Versions
 from dask_coded.runtime.shelf import SCALES, KeptEncodedGroup, KeptGroup, Shelf
 from dask_coded.runtime.snapshot import Counters
 from dask_coded.runtime.tasks import decode_task
@@ -63,6 +66,7 @@ class Rebuilding:
         spreading: Spreading,
         encoding: Encoding,
         counters: Counters,
+        versions: Versions,
     ) -> None:
         self.scheduler = scheduler
         self.hands = hands
@@ -70,6 +74,9 @@ class Rebuilding:
         self.spreading = spreading
         self.encoding = encoding
         self.counters = counters
+        self.versions = versions
+        #: Blocks in memory that are released to be computed again, not rebuilt.
+        self.refused: set[Hashable] = set()
         self.lent: dict[Hashable, Lent] = {}
         #: Tasks that are counted as spared by the rebuilds under way.
         self._counted: set[Hashable] = set()
@@ -77,7 +84,8 @@ class Rebuilding:
     def begin(self, ts: TaskState) -> bool:
         """Let a released block's task rebuild it; False if too little is left of its group."""
         original = set(ts.dependencies)
-        if not self._lend(ts):
+        if ts.key in self.refused or not self._lend(ts):
+            self.refused.discard(ts.key)
             return False
         if len(self.lent) == 1:
             self._counted.clear()
@@ -109,6 +117,8 @@ class Rebuilding:
         if not ts.worker_restrictions and not ts.host_restrictions:
             self.spreading.keep_apart(ts)
         self.counters.bytes_moved += sum(source.get_nbytes() for source in ts.dependencies)
+        if isinstance(group, KeptEncodedGroup) and np.dtype(group.group.dtype).kind in "fc":
+            self.versions.changes(ts)
         return True
 
     def interrupted(self, ts: TaskState, failed: bool) -> None:
@@ -125,6 +135,21 @@ class Rebuilding:
             ts.has_lost_dependencies = True
         else:
             self.counters.recomputed += 1
+            self.versions.changes(ts, 0)
+
+    def compute_instead(self, ts: TaskState) -> None:
+        """Compute a block that was rebuilt, or is being: its bits must be those that it had."""
+        if ts.key in self.lent:
+            self._compute_after_all(ts)
+        elif ts.state == "memory":
+            self.refused.add(ts.key)
+            self.hands.transitions({ts.key: "released"})
+
+    def _compute_after_all(self, ts: TaskState) -> None:
+        self.counters.recomputed += 1
+        self.hands.respecify(ts, self.lent[ts.key].spec)
+        self._end_loan(ts)
+        self.versions.changes(ts, 0)
 
     def plan(
         self, key: Hashable, refused: frozenset[KeptGroup] = frozenset()
@@ -154,9 +179,7 @@ class Rebuilding:
             self.lent[key] = replace(lent, group=group)
             self.hands.respecify(ts, rebuild_task(group, key, plan))
             return
-        self.counters.recomputed += 1
-        self.hands.respecify(ts, lent.spec)
-        self._end_loan(ts)
+        self._compute_after_all(ts)
 
     def give_back(self, key: Hashable) -> None:
         """A block is rebuilt: its task is again what it was."""

@@ -22,6 +22,7 @@ from dask_coded.runtime.scheduler_plugin.encoding import Encoding
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.scheduler_plugin.spreading import Spreading
+from dask_coded.runtime.scheduler_plugin.versions import Versions
 from dask_coded.runtime.scheduler_plugin.watching import Watching
 from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.shelf import KeptEncodedGroup, KeptGroup, Request, Shelf
@@ -45,6 +46,7 @@ class Vault:
         hands: Hands,
         counters: Counters,
         later: Callable[[Callable[[], None]], None],
+        versions: Versions,
     ) -> None:
         self.scheduler = scheduler
         self.hands = hands
@@ -53,7 +55,9 @@ class Vault:
         self.shelf = Shelf()
         self.spreading = Spreading(scheduler, self.shelf)
         self.encoding = Encoding(scheduler, hands, self.shelf, self.spreading, counters, later)
-        self.rebuilding = Rebuilding(scheduler, hands, self.shelf, self.spreading, self.encoding, counters)
+        self.rebuilding = Rebuilding(
+            scheduler, hands, self.shelf, self.spreading, self.encoding, counters, versions
+        )
         self.watching = Watching(scheduler, hands, self.shelf, self.rebuilding, counters)
         self._asked: asyncio.Future[Any] | None = None
         #: Restrictions of blocks that are computed again, as they were.
@@ -222,11 +226,19 @@ class Vault:
         """The scheduler knows the task no more."""
         self._no_longer_asked(key)
         self.rebuilding.lent.pop(key, None)
+        self.rebuilding.refused.discard(key)
         self.restricted.pop(key, None)
         self.shelf.scattered.discard(key)
         for group in self.shelf.groups_of.get(key, ()):
             if key in group.blocks:
                 self._gone(group, key)
+
+    def provides(self, ts: TaskState) -> bool:
+        """Have a block computed whose bits must be those that it had; False if it is no block of ours."""
+        found = any(ts.key in group.blocks for group in self.shelf.groups_of.get(ts.key, ()))
+        if found:
+            self.rebuilding.compute_instead(ts)
+        return found
 
     def _gone(self, group: KeptGroup, key: Hashable) -> None:
         group.gone.add(key)

@@ -1,0 +1,161 @@
+"""What is computed again does not mix with what was computed before, however ill-posed it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from dask import delayed
+from dask._task_spec import List, Task, TaskRef
+from distributed.utils_test import gen_cluster
+
+import dask_coded as dc
+from dask_coded.runtime import machine
+from dask_coded.runtime.group import Lateness
+from dask_coded.runtime.scheduler_plugin.versions import Versions
+
+from .problems import graph
+from .test_vault import until
+
+pytestmark = pytest.mark.cluster
+
+#: Workers are threads of this process.
+go = Event()
+NUMBERS = np.random.default_rng(0).normal(size=(40, 8))
+SIX = [("127.0.0.1", 1)] * 6
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Decode nothing but what was lost: the rest of a group is stuck for as long as a test likes."""
+    monkeypatch.setattr(machine, "LEAST_PATIENCE", 1000.0)
+    go.clear()
+    yield
+    go.set()
+
+
+def fingerprint(block: np.ndarray) -> int:
+    """Return something that the last bit of any number changes altogether."""
+    return hash(block.tobytes())
+
+
+def fits(all_of_them: list[int], mine: int, index: int) -> bool:
+    if index == 1:
+        go.wait(30)
+    return all_of_them[index] == mine
+
+
+def together(blocks: list[Any]) -> list[Any]:
+    """Return for each block whether its fingerprint is the one that all of them were read with."""
+    prints = [delayed(fingerprint)(block) for block in blocks]
+    collected = delayed(list)(prints)
+    return [delayed(fits)(collected, one, index) for index, one in enumerate(prints)]
+
+
+async def lose_what_was_read(s: Any, client: Any, name: str, results: list[Any]) -> bool:
+    """Lose the worker that holds the second block once the first result is there; tell whether all fit."""
+    futures = client.compute(results, optimize_graph=False)
+    await futures[0]
+    states = await until(lambda: [ts for ts in s.tasks.values() if is_block_of(ts.key, name) and ts.who_has])
+    lost = next(ts for ts in states if ts.key[1] == 1)
+    readers = [ts for ts in lost.dependents if str(ts.key).startswith("fingerprint")]
+    holders = {ws.address for ts in (lost, *readers) for ws in ts.who_has}
+    await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+    go.set()
+    return all(await client.gather(futures))
+
+
+def is_block_of(key: Any, name: str) -> bool:
+    return isinstance(key, tuple) and key[0] == name
+
+
+async def encoded(s: Any, client: Any) -> da.Array:
+    await dc.install(client)
+    x = dc.encode(da.from_array(NUMBERS, chunks=(10, -1)), parity=2)
+    x = client.persist(x)
+    vault = s.plugins["dask-coded"].vault
+    await until(
+        lambda: [
+            g for g in vault.shelf.groups.values() if all(s.tasks[k].who_has for k in g.parity if k in s.tasks)
+        ]
+        and not vault.shelf.expected
+        and not vault.encoding.awaited
+    )
+    return x
+
+
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_block_that_others_have_read_has_the_bits_that_it_had(c: Any, s: Any, *workers: Any) -> None:
+    x = await encoded(s, c)
+    blocks = list(x.to_delayed(optimize_graph=False).ravel())
+    assert await lose_what_was_read(s, c, x.name, together(blocks))
+    assert s.plugins["dask-coded"].counters.recomputed >= 1
+    assert s.plugins["dask-coded"].counters.errors == 0
+
+
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_two_versions_would_be_mixed(c: Any, s: Any, *workers: Any) -> None:
+    """The test above can fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Versions, "changes", lambda *args: None)
+        x = await encoded(s, c)
+        blocks = list(x.to_delayed(optimize_graph=False).ravel())
+        assert not await lose_what_was_read(s, c, x.name, together(blocks))
+        assert s.plugins["dask-coded"].counters.rebuilt >= 1
+
+
+NOISE = np.random.default_rng(1).normal(size=(8, 3))
+
+
+def weigh(block: np.ndarray, piece: int, seconds: float, slow: Any) -> np.ndarray:
+    """A linear step; its last piece is stuck."""
+    if piece == 3:
+        go.wait(30)
+    return block * NOISE
+
+
+def product_whose_blocks_are_read(name: str) -> dict[Any, Any]:
+    """Return the graph of a coded product, whose first two blocks are read before the last is there."""
+    tasks = graph(name, work=weigh, launch="eager", late=Lateness(min_task_runtime=1000.0))
+    prints = [f"print-{i}" for i in range(2)]
+    for i, key in enumerate(prints):
+        tasks[key] = Task(key, fingerprint, TaskRef((f"work-{name}", i)))
+        tasks[f"fits-{i}"] = Task(f"fits-{i}", fits, TaskRef("all"), TaskRef(key), i)
+    tasks["all"] = Task("all", list, List(*map(TaskRef, prints)))
+    return tasks
+
+
+async def lose_a_block_that_was_read(s: Any, c: Any, name: str) -> list[Any]:
+    """Lose it while it is decodable; return the product's sum, and whether what was read fits together."""
+    futures = c.get(product_whose_blocks_are_read(name), [f"total-{name}", "fits-0", "fits-1"], sync=False)
+    awaited = ["fits-0", ("parity-" + name, 4), ("parity-" + name, 5)]
+    await until(lambda: all(key in s.tasks and s.tasks[key].who_has for key in awaited), 10)
+    lost = [s.tasks[f"work-{name}", 1], s.tasks["print-1"]]
+    holders = {ws.address for ts in lost for ws in ts.who_has}
+    await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+    await until(lambda: s.plugins["dask-coded"].counters.decoded, 10)
+    go.set()
+    found: list[Any] = await c.gather(futures)
+    return found
+
+
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_target_that_others_have_read_is_its_own_piece_again(c: Any, s: Any, *workers: Any) -> None:
+    await dc.install(c)
+    total, *fit = await lose_a_block_that_was_read(s, c, "own")
+    assert all(fit) and np.isclose(total, sum((i + 1) * NOISE.sum() for i in range(4)))
+    assert s.plugins["dask-coded"].counters.errors == 0
+
+
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_two_versions_of_a_target_would_be_mixed(c: Any, s: Any, *workers: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Versions, "changes", lambda *args: None)
+        await dc.install(c)
+        assert not all(await lose_a_block_that_was_read(s, c, "mixed"))
