@@ -84,8 +84,10 @@ def encode(
 
     A task that is run again on a rebuilt block may yield something else than before
     where its problem is ill-posed, such as the QR of a block that has not full rank.
-    If a worker is lost in the middle of such an algorithm, what was computed before
-    and after do not fit together, and the result can be wrong: use `persist` there.
+    So where a task that is no step of a lane has to run again, and something in memory
+    was computed from its first result, the block is computed by its own task instead.
+    Only when that cannot give the same bits, after several losses, a `CodedWarning`
+    tells which task it was.
 
     References
     ----------

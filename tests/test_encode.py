@@ -282,6 +282,22 @@ def test_gradients_by_rows_and_columns_survive_a_killed_worker(shared: Client) -
     assert_all_freed(client)
 
 
+def test_result_on_a_frozen_worker_is_computed_elsewhere(shared: Client) -> None:
+    """Plain Dask's gather would wait for it, for minutes."""
+    client = shared
+    x = dc.encode(blocks(), parity=1).persist()
+    wait(x)
+    settled(client, 2)
+    future = client.compute(da.exp(x).sum())
+    wait(future)
+    (worker,) = client.who_has(future)[future.key]
+    with testing.freeze(client, worker):
+        assert np.isclose(future.result(timeout=60), np.exp(X).sum(), rtol=1e-12)
+    assert dc.report(client).to_dict()["errors"] == 0
+    del x, future
+    assert_all_freed(client)
+
+
 def test_gradients_by_rows_and_columns_survive_a_frozen_worker(shared: Client) -> None:
     client = shared
     x = encoded_by_rows_and_columns(client)

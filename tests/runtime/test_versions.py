@@ -81,11 +81,15 @@ async def encoded(s: Any, client: Any) -> da.Array:
     x = client.persist(x)
     vault = s.plugins["dask-coded"].vault
     await until(
-        lambda: [
-            g for g in vault.shelf.groups.values() if all(s.tasks[k].who_has for k in g.parity if k in s.tasks)
-        ]
-        and not vault.shelf.expected
-        and not vault.encoding.awaited
+        lambda: (
+            [
+                g
+                for g in vault.shelf.groups.values()
+                if all(s.tasks[k].who_has for k in g.parity if k in s.tasks)
+            ]
+            and not vault.shelf.expected
+            and not vault.encoding.awaited
+        )
     )
     return x
 

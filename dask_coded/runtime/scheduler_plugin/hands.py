@@ -339,8 +339,16 @@ class Hands:
         self.scheduler.worker_send(ws.address, {"op": "free-keys", "keys": held, "stimulus_id": stimulus})
         self.unwant(ended)
         self.transitions({key: "released" for key in (*running, *lost)})
+        if lost:
+            self._end_gathers(ws.address)
         # Once more, since it ends the requests that are open then.
         self.scheduler.loop.call_later(TELL_AGAIN, self._tell_gone_again, ws.address)
+
+    def _end_gathers(self, address: str) -> None:
+        """Have clients ask once more for results that are on their way from a worker: they never come."""
+        for comm in list(self.scheduler.rpc.occupied.get(address, ())):
+            if comm.name and "for gather" in comm.name:  # so `get_data_from_worker` calls them
+                comm.abort()
 
     def _tell_gone_again(self, address: str) -> None:
         if address in self.frozen:

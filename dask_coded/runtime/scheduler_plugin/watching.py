@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
-from dask_coded.runtime.scheduler_plugin.hands import Hands
+from dask_coded.runtime.scheduler_plugin.again import spared
+from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.shelf import KeptGroup, Shelf
 from dask_coded.runtime.snapshot import Counters
@@ -17,6 +18,10 @@ __all__ = ["TEND", "Watching"]
 
 #: Seconds between two looks at the groups and their workers.
 TEND = 0.25
+#: A result on a frozen worker is computed again if that takes no more seconds of work.
+WORTH = 60.0
+#: Tasks before a result among which one that reads a group is looked for.
+FAR = 1000
 
 
 class Watching:
@@ -33,6 +38,8 @@ class Watching:
         #: Workers that were silent and had pieces, and seconds after which a worker is.
         self.frozen: set[str] = set()
         self.silence = 2.5
+        #: Results on frozen workers, and whether to compute them again.
+        self._results: dict[Hashable, bool] = {}
 
     def __call__(self, now: float) -> None:
         """Do without the workers that do not answer, until they do again."""
@@ -51,6 +58,8 @@ class Watching:
         for address in self.hands.recovered(self.frozen - silent):
             self.frozen.discard(address)
             self.hands.free_worker(address)
+        if not self.frozen:
+            self._results.clear()
 
     def is_concerned(self, ts: TaskState) -> bool:
         """Tell whether a task on a frozen worker must be lost, though nothing coded reads it.
@@ -65,9 +74,26 @@ class Watching:
             return False
         if any(self._can_do_without(group, ts.key) for group in self.shelf.groups_of.get(ts.key, ())):
             return True
-        return ts.key not in self.shelf.scattered and any(
-            waiter.key not in self.shelf.groups_of for waiter in ts.waiters or ()
-        )
+        if ts.key in self.shelf.scattered:
+            return False
+        if any(waiter.key not in self.shelf.groups_of for waiter in ts.waiters or ()):
+            return True
+        if ts.key not in self._results:
+            self._results[ts.key] = self._is_result(ts)
+        return self._results[ts.key]
+
+    def _is_result(self, ts: TaskState) -> bool:
+        """Tell whether a client wants it, it was computed from blocks of groups and soon can be again."""
+        if all(client.client_key == CLIENT for client in ts.who_wants or ()):
+            return False
+        seen, stack = {ts}, [ts]
+        while stack and len(seen) < FAR:
+            new = stack.pop().dependencies - seen
+            if any(dts.key in self.shelf.groups_of for dts in new):
+                return spared(ts, ts.dependencies, set())[1] <= WORTH
+            seen |= new
+            stack.extend(new)
+        return False
 
     def _can_do_without(self, group: KeptGroup, key: Hashable) -> bool:
         """Tell whether the pieces on workers that answer make this one again."""
