@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from threading import Event
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -80,17 +79,12 @@ async def encoded(s: Any, client: Any) -> da.Array:
     x = dc.encode(da.from_array(NUMBERS, chunks=(10, -1)), parity=2)
     x = client.persist(x)
     vault = s.plugins["dask-coded"].vault
-    await until(
-        lambda: (
-            [
-                g
-                for g in vault.shelf.groups.values()
-                if all(s.tasks[k].who_has for k in g.parity if k in s.tasks)
-            ]
-            and not vault.shelf.expected
-            and not vault.encoding.awaited
-        )
-    )
+
+    def is_whole() -> bool:
+        parity = [key for group in vault.shelf.groups.values() for key in (*group.parity, *group.extras)]
+        return bool(parity) and all(key in s.tasks and s.tasks[key].who_has for key in parity)
+
+    await until(is_whole)
     return x
 
 
