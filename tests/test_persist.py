@@ -58,13 +58,12 @@ def test_loses_two_at_once_and_then_too_many(shared: Client, tmp_path: Any) -> N
     x = dc.persist(plain, parity=2, group=4)
     wait(x)
     settled(client)
-    for _ in range(2):
-        kill(client, *holders(client, x)[:2])
-        client.wait_for_workers(WORKERS, timeout=120)
-        same_bytes(x, expected)
-        settled(client)
+    kill(client, *holders(client, x)[:2])
+    client.wait_for_workers(WORKERS, timeout=120)
+    same_bytes(x, expected)
+    settled(client)
     assert len(runs.read_text()) == 4, "blocks were computed again"
-    assert dc.report(client).to_dict()["rebuilt"] >= 4
+    assert dc.report(client).to_dict()["rebuilt"] >= 2
     kill(client, *holders(client, x)[:3])
     client.wait_for_workers(WORKERS, timeout=120)
     same_bytes(x, expected)

@@ -9,6 +9,7 @@ from dask.utils import key_split
 
 from dask_coded import codes
 from dask_coded.kernels import encode_block
+from dask_coded.runtime import machine
 from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.scheduler_plugin.hands import Hands
 
@@ -51,6 +52,13 @@ async def shared_out(c, s, workers, **kwargs):
 SIX = [("127.0.0.1", 1)] * 6
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Wait for what takes the place of a task that was left out, however busy the machine is."""
+    monkeypatch.setattr(machine, "LEAST_PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 @coded_cluster(nthreads=SIX)
 async def test_a_task_is_left_out_and_its_result_decoded(c, s, *workers):
     late = Lateness(min_task_runtime=5.0, interval=0.02)  # no busy machine takes so long
