@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Round:
     waits: bool
     steps: int
     launch: str
+    rank: int
 
     @classmethod
     def draw(cls, number: int, rng: random.Random) -> Round:
@@ -61,6 +63,7 @@ class Round:
             waits=rng.random() < 0.7,
             steps=rng.randint(3, 6),
             launch=rng.choice(["late", "adaptive"]),
+            rank=rng.choice([3, 24]),
         )
 
 
@@ -91,6 +94,7 @@ def test_random_faults_leave_nothing_wrong_and_nothing_behind(client: Client, se
 def play(client: Client, drawn: Round, rng: random.Random) -> None:
     numbers = np.random.default_rng(drawn.number)
     a, w = numbers.normal(size=(160, 24)), numbers.normal(size=(24, 6))
+    a[:, drawn.rank :] = a[:, : drawn.rank] @ numbers.normal(size=(drawn.rank, 24 - drawn.rank))
     plain = da.from_array(a, chunks=drawn.chunks)
     with ExitStack() as stack, ExitStack() as until_thawed:
         slept = testing.delays(client, testing.Constant(), unit=drawn.seconds, tasks=is_slept)
@@ -107,6 +111,8 @@ def play(client: Client, drawn: Round, rng: random.Random) -> None:
             gram = a.T @ (a @ w)
             assert_near(client, x @ w, a @ w)
             assert_near(client, x.T @ (x @ w), gram)
+            q, r = da.linalg.tsqr(x.rechunk({1: -1}))
+            assert_near(client, da.stack([q.T @ q, r.T @ r]), np.stack([np.eye(24), a.T @ a]))
             w = w + 1e-3 * gram
             if step == 2:
                 until_thawed.close()
@@ -131,7 +137,9 @@ def break_one(
     elif fault == "thawed":
         until_thawed.enter_context(testing.freeze(client, one))
     elif fault == "killed":
-        testing.kill(client, one)
+        blow = threading.Timer(rng.uniform(0.0, 1.0), testing.kill, (client, one))
+        blow.start()
+        stack.callback(blow.join)
 
 
 def assert_near(client: Client, y: da.Array, expected: np.ndarray) -> None:
