@@ -15,6 +15,7 @@ from dask_coded.runtime import machine as machine_module
 from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, TELL_AGAIN, Hands
+from dask_coded.runtime.scheduler_plugin.versions import Versions
 
 from .problems import STUCK, answer, fail, go_on, graph, poison, take_time
 
@@ -287,10 +288,16 @@ async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
 
 EVENTS = ["_add", "_finished", "_released", "_ticked", "_forgotten"]
 ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "settle", "let_go"]
+TOLD = ["on_waiting", "on_memory", "on_target", "on_forgotten"]
 
 
 @pytest.mark.parametrize(
-    "owner, method", [(machine_module.Machine, m) for m in EVENTS] + [(Hands, m) for m in ACTS]
+    "owner, method",
+    [
+        *((machine_module.Machine, m) for m in EVENTS),
+        *((Hands, m) for m in ACTS),
+        *((Versions, m) for m in TOLD),
+    ],
 )
 def test_bug_in_any_hook_is_logged_and_harms_nothing(owner, method, monkeypatch, caplog):
     def broken(self, *args, **kwargs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from threading import Event
 from typing import Any
@@ -106,6 +107,26 @@ async def test_two_versions_would_be_mixed(c: Any, s: Any, *workers: Any) -> Non
         blocks = list(x.to_delayed(optimize_graph=False).ravel())
         assert not await lose_what_was_read(s, c, x.name, together(blocks))
         assert s.plugins["dask-coded"].counters.rebuilt >= 1
+
+
+@pytest.mark.parametrize("method", ["changes", "check", "_provide"])
+def test_bug_is_logged_and_harms_nothing(method: str, caplog: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, *args: Any) -> None:
+        raise ZeroDivisionError("planted")
+
+    @gen_cluster(client=True, nthreads=SIX, timeout=100)
+    async def run(c: Any, s: Any, *workers: Any) -> None:
+        x = await encoded(s, c)
+        monkeypatch.setattr(Versions, method, broken)
+        blocks = list(x.to_delayed(optimize_graph=False).ravel())
+        await lose_what_was_read(s, c, x.name, together(blocks))
+        assert s.plugins["dask-coded"].counters.errors >= 1
+        assert np.allclose(await c.compute(x), NUMBERS)
+
+    with caplog.at_level(logging.ERROR, logger="distributed.scheduler.coded"):
+        run()
+    assert any("coding is given up" in record.message for record in caplog.records)
+    assert not [record for record in caplog.records if "Error transitioning" in record.message]
 
 
 NOISE = np.random.default_rng(1).normal(size=(8, 3))
