@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterator
 from threading import Event
+from time import sleep
 from typing import Any
 
 import dask.array as da
@@ -65,7 +67,7 @@ async def lose_what_was_read(s: Any, client: Any, name: str, results: list[Any])
     states = await until(lambda: [ts for ts in s.tasks.values() if is_block_of(ts.key, name) and ts.who_has])
     lost = next(ts for ts in states if ts.key[1] == 1)
     readers = [ts for ts in lost.dependents if str(ts.key).startswith("fingerprint")]
-    holders = {ws.address for ts in (lost, *readers) for ws in ts.who_has}
+    holders = {ws.address for ts in (lost, *readers) for ws in ts.who_has or ()}
     await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
     go.set()
     return all(await client.gather(futures))
@@ -129,6 +131,61 @@ def test_bug_is_logged_and_harms_nothing(method: str, caplog: Any, monkeypatch: 
     assert not [record for record in caplog.records if "Error transitioning" in record.message]
 
 
+def merge(name: str, *sources: Any) -> dict[str, int]:
+    """Return the fingerprints of all results before this one; MIXED stands for two of the same."""
+    sleep(0.02)
+    found: dict[str, int] = {}
+    for source in sources:
+        for one, seen in source.items() if isinstance(source, dict) else ():
+            found[one] = seen if found.get(one, seen) == seen else MIXED
+    mine = hash(tuple(fingerprint(x) if isinstance(x, np.ndarray) else tuple(x.items()) for x in sources))
+    return {**found, name: mine}
+
+
+MIXED = -1
+LAYERS, WIDTH = 7, 6
+
+
+def random_program(blocks: list[Any], rng: random.Random) -> list[Any]:
+    """Return what is computed in the end by steps of which each is as ill-posed as can be."""
+    layers = [blocks]
+    for layer in range(LAYERS):
+        nodes = [node for nodes in layers[-2:] for node in nodes]
+        new = []
+        for number in range(WIDTH):
+            name = f"merge-{layer}-{number}"
+            sources = rng.sample(nodes, rng.choice([1, 2, 2, 3]))
+            new.append(delayed(merge)(name, *sources, dask_key_name=name))
+        layers.append(new)
+    return layers[-1] + layers[-3]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs_mix_nothing_when_workers_are_lost(seed: int) -> None:
+    rng = random.Random(seed)
+
+    @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 9, timeout=100)
+    async def run(c: Any, s: Any, *workers: Any) -> None:
+        x = await encoded(s, c)
+        program = random_program(list(x.to_delayed(optimize_graph=False).ravel()), rng)
+        futures = c.compute(program, optimize_graph=False)
+        for _ in range(4):
+            await asyncio.sleep(rng.uniform(0.02, 0.12))
+            held = {
+                ws.address
+                for ts in s.tasks.values()
+                if is_block_of(ts.key, x.name)
+                for ws in ts.who_has or ()
+            }
+            await s.remove_worker(rng.choice(sorted(held or s.workers)), stimulus_id="test")
+        found = [*(await c.gather(futures)), *(await c.gather(futures[:1]))]
+        assert MIXED not in merge("", *found).values()
+        assert s.plugins["dask-coded"].counters.errors == 0
+        assert np.allclose(await c.compute(x), NUMBERS)
+
+    run()
+
+
 NOISE = np.random.default_rng(1).normal(size=(8, 3))
 
 
@@ -156,7 +213,7 @@ async def lose_a_block_that_was_read(s: Any, c: Any, name: str) -> list[Any]:
     awaited = ["fits-0", ("parity-" + name, 4), ("parity-" + name, 5)]
     await until(lambda: all(key in s.tasks and s.tasks[key].who_has for key in awaited), 10)
     lost = [s.tasks[f"work-{name}", 1], s.tasks["print-1"]]
-    holders = {ws.address for ts in lost for ws in ts.who_has}
+    holders = {ws.address for ts in lost for ws in ts.who_has or ()}
     await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
     await until(lambda: s.plugins["dask-coded"].counters.decoded, 10)
     go.set()
