@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 
 import pytest
 from dask.utils import key_split
@@ -79,6 +80,8 @@ async def test_nothing_is_left_out_where_that_would_fail(c, s, *workers):
         await shared_out(c, s, workers)
     counters = s.plugins["dask-coded"].counters
     assert counters.omitted == counters.errors == 0
+    ((_, told),) = s.get_events("warn")
+    assert "no-workers-timeout" in pickle.loads(told["message"])
 
 
 @coded_cluster(nthreads=SIX)

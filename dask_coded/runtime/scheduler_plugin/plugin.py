@@ -45,6 +45,10 @@ __all__ = ["CodedPlugin"]
 logger = logging.getLogger("distributed.scheduler.coded")
 #: Encoded arrays that are remembered; the oldest ones are then plain arrays to later graphs.
 MOST_ENCODED = 1000
+ADAPTIVE_IS_LATE = (
+    "launch='adaptive' leaves nothing out while distributed.scheduler.no-workers-timeout is set on the "
+    "scheduler: it acts as 'late'; unset that to have slow workers compute less"
+)
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
@@ -274,11 +278,14 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def _share_out(self, groups: list[Group]) -> None:
         """Leave out pieces of slow workers before the scheduler sends them there."""
         assert self.scheduler is not None
+        if groups and self.scheduler.no_workers_timeout is not None:
+            # What is left out waits for a worker, and would fail for want of one.
+            warn_clients(ADAPTIVE_IS_LATE)
+            return
         place = self.hands.placement
         seconds = {group.name: place.seconds(group) for group in groups}
         known = [group for group in groups if seconds[group.name]]
-        # What is left out waits for a worker, and would fail for want of one.
-        if not known or self.scheduler.no_workers_timeout is not None:
+        if not known:
             return
         homes = {group.name: place.homes(group) for group in known}
         threads = {ws.address: ws.nthreads for ws in self.scheduler.running}

@@ -159,8 +159,10 @@ class Versions:
             return True
         if version or self.targets.get(ts.key):
             return False
+        # Not what it depends on now: a target may be decoded from others at the moment.
         base = self.base.pop(ts.key, {})
-        found = [self._provide(dts, base[dts.key]) for dts in ts.dependencies if dts.key in base]
+        sources = [(self.scheduler.tasks.get(key), version) for key, version in base.items()]
+        found = [dts is not None and self._provide(dts, version) for dts, version in sources]
         self.changes(ts, 0)
         self.provide(ts)
         return all(found)
