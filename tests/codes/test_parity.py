@@ -21,8 +21,8 @@ def test_double_parity_of_units_meets_the_bound_of_single_parity(k: int, sub_blo
 
 
 def test_double_parity_of_pairs() -> None:
-    code = parity(32, 2)
-    assert worst_growth(code, 2) <= np.sqrt(4 * 32 - 1) + 1e-9
+    code = parity(20, 2)
+    assert worst_growth(code, 2) <= np.sqrt(4 * 20 - 1) + 1e-9
     assert np.isin(code.generator, (-1, 0, 1)).all()
 
 
