@@ -47,30 +47,36 @@ def fingerprint(block: np.ndarray) -> int:
     return hash(block.tobytes())
 
 
-def fits(all_of_them: list[int], mine: int, index: int) -> bool:
+def seen(all_of_them: list[int], mine: int, index: int) -> tuple[list[int], int, int]:
     if index == 1:
         go.wait(30)
-    return all_of_them[index] == mine
+    return all_of_them, mine, index
+
+
+def fit(found: list[tuple[list[int], int, int]]) -> bool:
+    """Tell whether what was seen comes from one version of each block."""
+    return all(prints == found[0][0] and prints[index] == mine for prints, mine, index in found)
 
 
 def together(blocks: list[Any]) -> list[Any]:
-    """Return for each block whether its fingerprint is the one that all of them were read with."""
+    """Return what is seen of each block: its fingerprint, and those of all."""
     prints = [delayed(fingerprint)(block) for block in blocks]
     collected = delayed(list)(prints)
-    return [delayed(fits)(collected, one, index) for index, one in enumerate(prints)]
+    return [delayed(seen)(collected, one, index) for index, one in enumerate(prints)]
 
 
 async def lose_what_was_read(s: Any, client: Any, name: str, results: list[Any]) -> bool:
     """Lose the worker that holds the second block once the first result is there; tell whether all fit."""
     futures = client.compute(results, optimize_graph=False)
     await futures[0]
+    await client.replicate(futures[:1])  # whichever workers are lost
     states = await until(lambda: [ts for ts in s.tasks.values() if is_block_of(ts.key, name) and ts.who_has])
     lost = next(ts for ts in states if ts.key[1] == 1)
     readers = [ts for ts in lost.dependents if str(ts.key).startswith("fingerprint")]
     holders = {ws.address for ts in (lost, *readers) for ws in ts.who_has or ()}
     await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
     go.set()
-    return all(await client.gather(futures))
+    return fit(await client.gather(futures))
 
 
 def is_block_of(key: Any, name: str) -> bool:
@@ -202,16 +208,17 @@ def product_whose_blocks_are_read(name: str) -> dict[Any, Any]:
     prints = [f"print-{i}" for i in range(2)]
     for i, key in enumerate(prints):
         tasks[key] = Task(key, fingerprint, TaskRef((f"work-{name}", i)))
-        tasks[f"fits-{i}"] = Task(f"fits-{i}", fits, TaskRef("all"), TaskRef(key), i)
+        tasks[f"seen-{i}"] = Task(f"seen-{i}", seen, TaskRef("all"), TaskRef(key), i)
     tasks["all"] = Task("all", list, List(*map(TaskRef, prints)))
     return tasks
 
 
 async def lose_a_block_that_was_read(s: Any, c: Any, name: str) -> list[Any]:
-    """Lose it while it is decodable; return the product's sum, and whether what was read fits together."""
-    futures = c.get(product_whose_blocks_are_read(name), [f"total-{name}", "fits-0", "fits-1"], sync=False)
-    awaited = ["fits-0", ("parity-" + name, 4), ("parity-" + name, 5)]
+    """Lose it while it is decodable; return the product's sum, and what was seen."""
+    futures = c.get(product_whose_blocks_are_read(name), [f"total-{name}", "seen-0", "seen-1"], sync=False)
+    awaited = ["seen-0", ("parity-" + name, 4), ("parity-" + name, 5)]
     await until(lambda: all(key in s.tasks and s.tasks[key].who_has for key in awaited), 10)
+    await c.replicate(futures[1:2])  # whichever workers are lost
     lost = [s.tasks[f"work-{name}", 1], s.tasks["print-1"]]
     holders = {ws.address for ts in lost for ws in ts.who_has or ()}
     await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
@@ -224,8 +231,8 @@ async def lose_a_block_that_was_read(s: Any, c: Any, name: str) -> list[Any]:
 @gen_cluster(client=True, nthreads=SIX, timeout=100)
 async def test_target_that_others_have_read_is_its_own_piece_again(c: Any, s: Any, *workers: Any) -> None:
     await dc.install(c)
-    total, *fit = await lose_a_block_that_was_read(s, c, "own")
-    assert all(fit) and np.isclose(total, sum((i + 1) * NOISE.sum() for i in range(4)))
+    total, *found = await lose_a_block_that_was_read(s, c, "own")
+    assert fit(found) and np.isclose(total, sum((i + 1) * NOISE.sum() for i in range(4)))
     assert s.plugins["dask-coded"].counters.errors == 0
 
 
@@ -234,4 +241,5 @@ async def test_two_versions_of_a_target_would_be_mixed(c: Any, s: Any, *workers:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Versions, "changes", lambda *args: None)
         await dc.install(c)
-        assert not all(await lose_a_block_that_was_read(s, c, "mixed"))
+        _, *found = await lose_a_block_that_was_read(s, c, "mixed")
+        assert not fit(found)
