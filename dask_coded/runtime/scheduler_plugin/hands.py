@@ -185,18 +185,16 @@ class Hands:
         if ts.state == "waiting":
             self.transitions(found)
 
-    def on_transition(self, key: Hashable, finish: str) -> None:
-        """Take note of the state that a task has now."""
+    def on_transition(self, key: Hashable, finish: str) -> bool:
+        """Take note of the state that a task has now; True if it was released to be respecified."""
         if finish == "processing":
             self.placement.on_assigned(key)
         elif finish in ("memory", "erred", "forgotten"):
             self.taken.discard(key)
-
-    def on_released(self, ts: TaskState) -> None:
-        """Apply a respecification that waited for this task to be released."""
-        pending = self.respecs.pop(ts.key, None)
-        if pending is not None:
-            replace_dependencies(ts, *pending)
+        elif finish == "released" and key in self.respecs:
+            replace_dependencies(self.scheduler.tasks[key], *self.respecs.pop(key))
+            return True
+        return False
 
     def launch(self, step: do.Launch) -> bool:
         """Compute parity pieces: late ones ahead of other work, eager ones behind it."""

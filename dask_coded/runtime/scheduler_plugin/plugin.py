@@ -322,12 +322,16 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     @guarded
     def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Tell the machine and the vault what became of a task."""
-        self.hands.on_transition(key, finish)
+        if self.hands.on_transition(key, finish):
+            self.looks.on_delivered(key, None, time())
+            return
         self._tell_versions(key, start, finish)
         if not self.vault.empty:
             self._tell_vault(key, start, finish, kwargs.get("stimulus_id") or "")
-        if not self.machine.books and not self.hands.lingering:
-            return
+        if self.machine.books or self.hands.lingering:
+            self._tell_machine(key, start, finish, kwargs)
+
+    def _tell_machine(self, key: Hashable, start: str, finish: str, details: dict[str, Any]) -> None:
         now = time()
         if finish == "processing":
             self.looks.on_assigned(key, now)
@@ -335,9 +339,9 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if finish == "waiting" and start == "released" and self.machine.knows(key):
             self._later(functools.partial(self._adopt_again, key))
         elif finish == "released":
-            self._on_released(key, start, now, kwargs.get("stimulus_id") or "")
+            self._on_released(key, start, now, details.get("stimulus_id") or "")
         elif start == "processing" and finish == "memory":
-            self._on_finished(key, now, kwargs)
+            self._on_finished(key, now, details)
         elif finish == "erred":
             self._in_transition(ev.KeyErred(now, key))
         elif finish == "forgotten":
@@ -371,10 +375,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def _tell_vault(self, key: Hashable, start: str, finish: str, stimulus: str) -> None:
         if finish == "memory":
             self.vault.on_memory(key)
-        elif finish == "released" and key not in self.hands.respecs:
+        elif finish == "released":
             self.vault.on_released(key, start, failed=stimulus.startswith("task-erred"))
-        elif finish == "released" and not self.machine.books:
-            self.hands.on_released(self.hands.states([key])[0])
         elif finish == "no-worker":
             self.vault.on_no_worker(key)
         elif finish == "erred":
@@ -404,9 +406,6 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         assert self.scheduler is not None
         ts = self.scheduler.tasks[key]
         self.looks.on_delivered(key, None, now)
-        if key in self.hands.respecs:
-            self.hands.on_released(ts)
-            return
         if start not in ("memory", "processing") or not self.machine.knows(key):
             return
         if start == "processing" and stimulus.startswith("task-erred"):
@@ -570,6 +569,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         paused = list(hands.paused)
         try:
             self._reset()
+            self.hands.respecs = hands.respecs
             vault.clear()
             for book in machine.books.values():
                 for index in book.pending:
