@@ -18,6 +18,7 @@ import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm.tcp import BaseTCPListener
 
 from dask_coded.array import ENCODED
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
@@ -25,6 +26,25 @@ from dask_coded.runtime.scheduler_plugin import CodedPlugin
 dask.config.set({"distributed.scheduler.validate": True})
 # A worker that is killed some seconds after another must be started anew too.
 dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
+
+handle_stream = BaseTCPListener._handle_stream
+
+
+async def handle_or_close_stream(self: BaseTCPListener, stream: Any, address: Any) -> None:
+    """Close what was accepted just before the listener stopped, as the end of a process would.
+
+    distributed raises and leaves it open: whoever connects to a worker of this process as it closes
+    waits for its answer for good.
+    """
+    try:
+        await handle_stream(self, stream, address)
+    except ValueError:
+        if self.tcp_server is not None:
+            raise
+        stream.close()
+
+
+BaseTCPListener._handle_stream = handle_or_close_stream
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

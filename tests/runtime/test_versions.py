@@ -30,7 +30,8 @@ pytestmark = pytest.mark.cluster
 #: Workers are threads of this process.
 go = Event()
 NUMBERS = np.random.default_rng(0).normal(size=(40, 8))
-SIX, NINE = ([("127.0.0.1", 1)] * number for number in (6, 9))
+#: Up to two tasks are stuck: a thread more, for what would wait behind them.
+SIX, NINE = [("127.0.0.1", 3)] * 6, [("127.0.0.1", 1)] * 9
 
 
 @pytest.fixture(autouse=True)
@@ -209,13 +210,13 @@ def numbers(block: int) -> np.ndarray:
     return np.random.default_rng(block).normal(size=(8, 3))
 
 
-def product_whose_blocks_are_read(name: str) -> dict[Any, Any]:
-    """Return the graph of a coded product, whose first two blocks are read before the last is there."""
+def product_whose_blocks_are_read(name: str, blocks: tuple[int, int] = (0, 1)) -> dict[Any, Any]:
+    """Return the graph of a coded product, two of whose blocks are read; the last one is stuck."""
     tasks = graph(name, work=weigh, launch="eager", late=Lateness(min_task_runtime=1000.0))
     tasks.update({key: Task(key, numbers, key[1]) for key in tasks if key[0] == f"load-{name}"})
     prints = [f"print-{i}" for i in range(2)]
     for i, key in enumerate(prints):
-        tasks[key] = Task(key, fingerprint, TaskRef((f"work-{name}", i)))
+        tasks[key] = Task(key, fingerprint, TaskRef((f"work-{name}", blocks[i])))
         tasks[f"seen-{i}"] = Task(f"seen-{i}", seen, TaskRef("all"), TaskRef(key), i)
     tasks["all"] = Task("all", list, List(*map(TaskRef, prints)))
     return tasks
@@ -256,3 +257,27 @@ async def test_two_versions_of_a_target_would_be_mixed(c: Any, s: Any, *workers:
         await dc.install(c)
         _, *found = await lose_a_block_that_was_read(s, c, "mixed")
         assert not fit(found)
+
+
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_what_is_not_there_any_more_is_told(c: Any, s: Any, *workers: Any) -> None:
+    """Nothing yields the bits of what was decoded at first once its own piece has come."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "LEAST_PATIENCE", 0.1)
+        await dc.install(c)
+        tasks = product_whose_blocks_are_read("first", blocks=(2, 3))
+        futures = c.get(tasks, ["total-first", "seen-0", "seen-1"], sync=False)
+        await futures[1]
+        await s.replicate(keys=["seen-0", "all"], n=len(s.workers))
+    counters = s.plugins["dask-coded"].counters
+    assert counters.decoded == 1
+    lost = [s.tasks["work-first", 3], s.tasks["print-1"]]
+    holders = {ws.address for ts in lost for ws in ts.who_has or ()}
+    with pytest.warns(
+        dc.CodedWarning, match=r"'print-1' was computed again .* nothing yields those any more"
+    ):
+        await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+        go.set()
+        total, *_ = await c.gather(futures)
+    assert np.isclose(total, sum((numbers(i) * NOISE).sum() for i in range(4)))
+    assert counters.errors == 0
