@@ -18,14 +18,20 @@ class Cohorts:
     def __init__(self, most: int = 2000) -> None:
         self._most = most
         self._seconds: OrderedDict[str, list[float]] = OrderedDict()
+        #: What came before included, such as fetching what a task reads.
+        self._turnarounds: OrderedDict[str, list[float]] = OrderedDict()
 
-    def finished(self, cohort: str, seconds: float) -> None:
-        """Note that one task of `cohort` took `seconds`."""
-        ordered = self._seconds.setdefault(cohort, [])
-        self._seconds.move_to_end(cohort)
-        insert_sorted(ordered, seconds)
-        while len(self._seconds) > self._most:
-            self._seconds.popitem(last=False)
+    def finished(self, cohort: str, seconds: float, turnaround: float = 0.0) -> None:
+        """Note what one task of `cohort` took: `seconds`, or `turnaround` since its worker could begin."""
+        self._note(self._seconds, cohort, seconds)
+        if turnaround:
+            self._note(self._turnarounds, cohort, turnaround)
+
+    def _note(self, known: OrderedDict[str, list[float]], cohort: str, seconds: float) -> None:
+        insert_sorted(known.setdefault(cohort, []), seconds)
+        known.move_to_end(cohort)
+        while len(known) > self._most:
+            known.popitem(last=False)
 
     def typical(self, cohort: str) -> float:
         """Median duration of the cohort in seconds; 0 when none has finished."""
@@ -34,9 +40,24 @@ class Cohorts:
 
     def late(self, running: Mapping[Hashable, Running], late: Lateness) -> set[Hashable]:
         """Return the running tasks that take too long beside their siblings."""
-        unfinished = Counter(look.cohort for look in running.values())
-        bounds = {
-            cohort: late_after(self._seconds.get(cohort, ()), count, late)
-            for cohort, count in unfinished.items()
-        }
-        return {key for key, look in running.items() if look.seconds > bounds[look.cohort]}
+        return _late(self._seconds, running, running, late)
+
+    def late_to_begin(
+        self, arriving: Mapping[Hashable, Running], running: Mapping[Hashable, Running], late: Lateness
+    ) -> set[Hashable]:
+        """Return the arriving tasks that would have been done by now if they were like their siblings."""
+        return _late(self._turnarounds, arriving, {**running, **arriving}, late)
+
+
+def _late(
+    durations: Mapping[str, list[float]],
+    looks: Mapping[Hashable, Running],
+    unfinished: Mapping[Hashable, Running],
+    late: Lateness,
+) -> set[Hashable]:
+    counts = Counter(look.cohort for look in unfinished.values())
+    bounds = {
+        cohort: late_after(durations.get(cohort, ()), counts[cohort], late)
+        for cohort in {look.cohort for look in looks.values()}
+    }
+    return {key for key, look in looks.items() if look.seconds > bounds[look.cohort]}

@@ -66,8 +66,9 @@ class GroupsPlaced(Event):
 class KeyFinished(Event):
     """A task's result is in memory.
 
-    `seconds` is what it took `worker` to compute; `decoded` tells that a target came
-    from other pieces, not from its own.
+    `seconds` is what it took `worker` to compute, `turnaround` that and what came before,
+    such as fetching what it reads; `decoded` tells that a target came from other pieces, not
+    from its own.
     """
 
     key: Hashable
@@ -75,6 +76,7 @@ class KeyFinished(Event):
     nbytes: int = 0
     decoded: bool = False
     worker: str = ""
+    turnaround: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class LaunchRefused(Event):
 
 @dataclass(frozen=True)
 class Running:
-    """One look at a task that a worker is executing.
+    """One look at a task that a worker is executing, or is to begin with.
 
     Nobody waits any more for `overtaken` ones. Those not `confirmed` by a heartbeat
     may still wait for their inputs.
@@ -164,6 +166,9 @@ class Ticked(Event):
         Workers held back earlier that are idle and answering again.
     occupied : tuple of str
         Workers whose threads all run what the scheduler has dropped, while ours wait there.
+    arriving : dict of key to Running
+        Tasks that a heartbeat says are not being executed, though threads are free: their
+        worker fetches what they read, or is slow in everything.
     """
 
     running: Mapping[Hashable, Running] = field(default_factory=dict)
@@ -171,6 +176,7 @@ class Ticked(Event):
     silent: tuple[str, ...] = ()
     recovered: tuple[str, ...] = ()
     occupied: tuple[str, ...] = ()
+    arriving: Mapping[Hashable, Running] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

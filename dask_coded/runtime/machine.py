@@ -229,13 +229,14 @@ class Machine:
             typical = self.cohorts.typical(cohort)
             if any(book.group.launch == "adaptive" for book in self.books_of(event.key)):
                 return self._measure_worker(event, cohort, typical)
-            self.cohorts.finished(cohort, event.seconds)
+            self.cohorts.finished(cohort, event.seconds, event.turnaround)
         return self.held.finished(event, typical)
 
     def _measure_worker(self, event: ev.KeyFinished, cohort: str, typical: float) -> list[do.Instruction]:
         """The same where shares follow speed: only a hopelessly slow worker is held back."""
         self.shares.finished(event.worker, event.seconds, typical)
-        self.cohorts.finished(cohort, event.seconds / self.shares.slowness(event.worker))
+        slowness = self.shares.slowness(event.worker)
+        self.cohorts.finished(cohort, event.seconds / slowness, event.turnaround / slowness)
         return self.held.finished(event, SLOWEST * typical)
 
     def _piece_in(self, book: Book, piece: int, key: Hashable, now: float) -> list[do.Instruction]:
@@ -414,9 +415,13 @@ class Machine:
 
     def _ticked(self, event: ev.Ticked) -> list[do.Instruction]:
         event = replace(event, running=self.shares.usual(event.running))
-        found = self.held.ticked(event, any(book.open for book in self.books.values()))
         awaited = {key: look for key, look in event.running.items() if not look.overtaken}
         late = self.cohorts.late(awaited, self.lateness)
+        arriving = self.shares.usual({k: look for k, look in event.arriving.items() if k in self._cohort_of})
+        late_to_begin = self.cohorts.late_to_begin(arriving, awaited, self.lateness)
+        event = replace(event, running={**event.running, **{key: arriving[key] for key in late_to_begin}})
+        late |= late_to_begin
+        found = self.held.ticked(event, any(book.open for book in self.books.values()))
         found += self.held.hold_late_workers(late)
         found += self._rescue(event, late)
         for book in list(self.books.values()):

@@ -110,6 +110,26 @@ def test_late_piece_is_answered_by_parity_and_decoded(driver):
     assert [what for _, what, _ in driver.machine.story("g")][-3:] == ["decode", "decoded", "closed"]
 
 
+def test_piece_that_its_worker_does_not_begin_with_is_late_too(driver):
+    group = make_group(codes.parity(4, 2))
+    add(driver, group)
+
+    def arriving(seconds, *numbers):
+        looks = {group.pieces[t]: ev.Running(f"w{t}", seconds, "cohort0", confirmed=False) for t in numbers}
+        return driver.tell(ev.Ticked, {}, WORKERS, arriving=looks)
+
+    assert arriving(9.0, 0, 1, 2, 3) == []
+    driver.tell(ev.KeyFinished, group.pieces[0], 1.0, turnaround=2.0)
+    assert arriving(9.0, 1, 2, 3) == [], "most are on their way"
+    for t in (1, 2):
+        driver.tell(ev.KeyFinished, group.pieces[t], 1.0, turnaround=2.0)
+    assert arriving(2.0, 3) == [], "the others had to fetch what they read too"
+    assert arriving(2.5, 3) == [do.Launch(group, group.pieces[4:6], 2.0)]
+    hold, narrow = driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    assert hold == do.HoldWorker("w3", False, "every thread runs an overtaken task")
+    assert isinstance(narrow, do.Narrow)
+
+
 def test_late_block_is_answered_by_its_own_copy(driver):
     group = make_group(codes.replication(4, 2))
     add(driver, group, done=(0, 1, 3))

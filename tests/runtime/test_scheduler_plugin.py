@@ -10,6 +10,7 @@ from time import time
 import pytest
 from distributed import Nanny
 from distributed.utils_test import gen_cluster
+from distributed.worker_state_machine import UnpauseEvent
 
 from dask_coded.runtime import machine as machine_module
 from dask_coded.runtime.group import Lateness
@@ -65,6 +66,36 @@ async def test_no_fault_takes_every_block_as_it_is(c, s, *workers):
     assert plugin.counters.groups == 1
     assert plugin.counters.parity_tasks == plugin.counters.decoded == plugin.counters.errors == 0
     await nothing_left(s, plugin)
+
+
+@coded_cluster()
+async def test_worker_that_does_not_begin_is_late(c, s, *workers):
+    """It answers, and executes nothing."""
+    plugin = await plugin_on(c, s)
+    tasks = graph("idle", seconds=0.3)  # heartbeats tell before that is over
+    loads = [key for key in tasks if key[0] == "load-idle"]
+    held = c.get(tasks, loads, sync=False)
+    await c.gather(held)
+    idle = next(worker for worker in workers if loads[2] in worker.data)
+    idle.state.nthreads = 0
+    future = c.get(tasks, "total-idle", sync=False)
+    while not s.workers[idle.address].processing:
+        await asyncio.sleep(0.001)
+    beats = asyncio.ensure_future(beat(idle))
+    assert await asyncio.wait_for(future, 20) == pytest.approx(answer(4), rel=1e-12)
+    assert plugin.counters.decoded == 1
+    beats.cancel()
+    idle.state.nthreads = 1
+    idle.handle_stimulus(UnpauseEvent(stimulus_id="test"))
+    del held, future
+    await nothing_left(s, plugin)
+
+
+async def beat(worker) -> None:
+    """Let the scheduler know at any time what a worker executes."""
+    while True:
+        await worker.heartbeat()
+        await asyncio.sleep(0.01)
 
 
 @coded_cluster()

@@ -54,6 +54,11 @@ class Looks:
         if worker is not None:
             self.delivered[worker] = now
 
+    def turnaround(self, key: Hashable, worker: str, now: float) -> float:
+        """Return how long a worker that delivers a task has had nothing before it; 0 if that is not known."""
+        assigned = self.assigned.get(key)
+        return 0.0 if assigned is None else now - max(assigned, self.delivered.get(worker, 0.0))
+
     def began(self, ts: TaskState, ws: WorkerState, now: float) -> float | None:
         """Return when the task began to execute, None if it does not seem to."""
         confirmed = ws.executing.get(ts)
@@ -86,9 +91,13 @@ class Looks:
 
     def running(
         self, now: float, cohort: Callable[[Any], str | None], overtaken: Container[Hashable]
-    ) -> dict[Hashable, Running]:
-        """Return what all workers run; `cohort` returns None for tasks to leave out."""
+    ) -> tuple[dict[Hashable, Running], dict[Hashable, Running]]:
+        """Return what all workers run, and what they are to begin with but do not run yet.
+
+        `cohort` returns None for tasks to leave out.
+        """
         found: dict[Hashable, Running] = {}
+        arriving: dict[Hashable, Running] = {}
         for ws in self.scheduler.workers.values():
             if not ws.processing:
                 continue
@@ -101,7 +110,10 @@ class Looks:
                     found[ts.key] = Running(
                         ws.address, now - since, name, ts.key in overtaken, ts in ws.executing
                     )
-        return found
+                elif ts.key not in overtaken:
+                    seconds = self.turnaround(ts.key, ws.address, now)
+                    arriving[ts.key] = Running(ws.address, seconds, name, confirmed=False)
+        return found, arriving
 
     def occupied(self, cohort: Callable[[Any], str | None]) -> tuple[str, ...]:
         """Return the workers on which tasks of ours wait behind what the scheduler has dropped.

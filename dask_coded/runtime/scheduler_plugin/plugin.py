@@ -388,6 +388,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         assert self.scheduler is not None
         ts = self.scheduler.tasks[key]
         worker = details.get("worker") or ""
+        turnaround = self.looks.turnaround(key, worker, now)
         self.looks.on_delivered(key, worker or None, now)
         seconds = sum(
             part["stop"] - part["start"]
@@ -400,7 +401,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         decoded = getattr(ts.run_spec, "func", None) in (decode, substitute)
         if any(key in book.target_of for book in self.machine.books_of(key)):
             self.versions.on_target(ts, decoded)
-        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker))
+        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker, turnaround))
 
     def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:
         assert self.scheduler is not None
@@ -451,10 +452,10 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
         lateness = self.machine.lateness
         silent = self.looks.silent(now, lateness.silence, lateness.interval)
-        running = self.looks.running(now, self._cohort, self.hands.lingering)
+        running, arriving = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
         occupied = self.looks.occupied(self._cohort)
-        self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied))
+        self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied, arriving))
         self._flush()
 
     def _is_read(self) -> bool:
