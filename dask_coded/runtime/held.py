@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Mapping
 
 from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
@@ -99,12 +99,19 @@ class Held(Collection[str]):
             {worker: stuck[worker] for worker in mine}, "every thread runs an overtaken task"
         )
 
-    def hold_late_workers(self, late: Collection[Hashable]) -> list[do.Instruction]:
-        """Hold back workers on which every thread runs a late task."""
+    def hold_late_workers(
+        self, late: Collection[Hashable], overtaken: Mapping[Hashable, tuple[float, float]]
+    ) -> list[do.Instruction]:
+        """Hold back workers on which every thread runs a late task.
+
+        A decode came before those that are `overtaken`; by each how long it usually takes, last. What else
+        nobody waits for any more, such as parity that came second, soon ends by itself.
+        """
         stuck = Counter(
             look.worker
             for key, look in self.look.running.items()
-            if look.overtaken or (key in late and self.is_hopeless(look, HOPELESS, HOLD_COST))
+            if (look.overtaken and key in overtaken and look.seconds > overtaken[key][1])
+            or ((look.overtaken or key in late) and self.is_hopeless(look, HOPELESS, HOLD_COST))
         )
         return self._hold_stuck(stuck, "every thread runs a late task")
 

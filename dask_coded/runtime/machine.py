@@ -422,7 +422,7 @@ class Machine:
         event = replace(event, running={**event.running, **{key: arriving[key] for key in late_to_begin}})
         late |= late_to_begin
         found = self.held.ticked(event, any(book.open for book in self.books.values()))
-        found += self.held.hold_late_workers(late)
+        found += self.held.hold_late_workers(late, self.overtaken)
         found += self._rescue(event, late)
         for book in list(self.books.values()):
             if book.open:

@@ -130,6 +130,27 @@ def test_piece_that_its_worker_does_not_begin_with_is_late_too(driver):
     assert isinstance(narrow, do.Narrow)
 
 
+def test_parity_that_came_second_holds_no_worker_back(driver):
+    """It soon ends by itself; the piece that it was to stand in for may not."""
+    group = make_group(codes.parity(4, 2))
+    add(driver, group, done=(0, 1, 2))
+    driver.tick(running=[(group.pieces[3], "w3", 1.3)])
+    driver.tell(ev.KeyFinished, group.pieces[4], 1.0)
+    driver.tell(ev.KeyFinished, group.targets[3], 0.0, 0, True)
+
+    def overtaken(key, worker, seconds):
+        looks = {key: ev.Running(worker, seconds, "cohort0", overtaken=True)}
+        return driver.tell(ev.Ticked, looks, WORKERS)
+
+    assert overtaken(group.pieces[5], "w5", 1.2) == []
+    held = do.HoldWorker("w5", False, "every thread runs a late task")
+    assert overtaken(group.pieces[5], "w5", 2.2) == [held], "unless it is late too"
+    driver.machine.held.left("w3")
+    assert overtaken(group.pieces[3], "w3", 0.9) == [], "run anew elsewhere"
+    held = do.HoldWorker("w3", False, "every thread runs a late task")
+    assert overtaken(group.pieces[3], "w3", 1.4) == [held]
+
+
 def test_late_block_is_answered_by_its_own_copy(driver):
     group = make_group(codes.replication(4, 2))
     add(driver, group, done=(0, 1, 3))

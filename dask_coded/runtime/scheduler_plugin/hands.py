@@ -300,11 +300,17 @@ class Hands:
         if frozen:
             self._strip(ws)
         else:
-            now = time()
-            queued = [
-                ts.key for ts in ws.processing if not self.looks.is_running(ts, now) and self.related(ts)
-            ]
-            self.transitions({key: "released" for key in queued})
+            # Not before what is decoded instead of something that is queued there.
+            self.scheduler.loop.add_callback(self._move_queued, address)
+
+    def _move_queued(self, address: str) -> None:
+        """Let what a held worker has not begun with run elsewhere."""
+        ws = self.scheduler.workers.get(address)
+        if ws is None or address not in self.paused:
+            return
+        now = time()
+        queued = [ts.key for ts in ws.processing if not self.looks.is_running(ts, now) and self.related(ts)]
+        self.transitions({key: "released" for key in queued})
 
     def _strip(self, ws: WorkerState) -> None:
         """Take work and needed data away from a worker that does not answer.

@@ -59,11 +59,14 @@ class Looks:
         assigned = self.assigned.get(key)
         return 0.0 if assigned is None else now - max(assigned, self.delivered.get(worker, 0.0))
 
+    def is_confirmed(self, ts: TaskState, ws: WorkerState) -> bool:
+        """Tell whether a heartbeat says that a task runs: not one from before, of the same key's last run."""
+        return ts in ws.executing and ws.last_seen >= self.assigned.get(ts.key, 0.0)
+
     def began(self, ts: TaskState, ws: WorkerState, now: float) -> float | None:
         """Return when the task began to execute, None if it does not seem to."""
-        confirmed = ws.executing.get(ts)
-        if confirmed is not None:
-            return float(ws.last_seen - confirmed)
+        if self.is_confirmed(ts, ws):
+            return float(ws.last_seen - ws.executing[ts])
         assigned = self.assigned.get(ts.key)
         if assigned is None:
             return None
@@ -75,11 +78,11 @@ class Looks:
     def next_up(self, ws: WorkerState) -> list[TaskState]:
         """Return the tasks that the worker's threads can be busy with."""
         tasks = [ts for ts in ws.processing if ts not in ws.long_running]
-        confirmed = [ts for ts in tasks if ts in ws.executing]
+        confirmed = [ts for ts in tasks if self.is_confirmed(ts, ws)]
         free = ws.nthreads - len(confirmed)
         if free <= 0 or self.is_occupied(ws):
             return confirmed
-        others = [ts for ts in tasks if ts not in ws.executing]
+        others = [ts for ts in tasks if not self.is_confirmed(ts, ws)]
         return confirmed + heapq.nsmallest(free, others, key=attrgetter("priority"))
 
     def is_running(self, ts: TaskState, now: float) -> bool:
@@ -108,7 +111,7 @@ class Looks:
                 since = self.began(ts, ws, now)
                 if since is not None:
                     found[ts.key] = Running(
-                        ws.address, now - since, name, ts.key in overtaken, ts in ws.executing
+                        ws.address, now - since, name, ts.key in overtaken, self.is_confirmed(ts, ws)
                     )
                 elif ts.key not in overtaken:
                     seconds = self.turnaround(ts.key, ws.address, now)
