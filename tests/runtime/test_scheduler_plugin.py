@@ -318,7 +318,7 @@ async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
 
 
 EVENTS = ["_add", "_finished", "_released", "_ticked", "_forgotten"]
-ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "settle", "let_go"]
+ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "_move_queued", "settle", "let_go"]
 TOLD = ["on_waiting", "on_memory", "on_target", "on_forgotten"]
 
 

@@ -7,6 +7,7 @@ leaves alone what no longer fits. One method for each instruction makes a long f
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from math import isfinite
 from time import time
 from typing import TYPE_CHECKING, Any
@@ -46,12 +47,14 @@ class Hands:
         related: Callable[[TaskState], bool],
         in_use: Callable[[Hashable], bool],
         concerned: Callable[[TaskState], bool],
+        later: Callable[[Callable[[], None]], None],
     ) -> None:
         self.scheduler = scheduler
         self.looks = looks
         self.related = related
         self.in_use = in_use
         self.concerned = concerned
+        self.later = later
         self.placement = Placement(scheduler)
         #: Tasks held only until their worker is through with them.
         self.lingering: set[Hashable] = set()
@@ -301,7 +304,7 @@ class Hands:
             self._strip(ws)
         else:
             # Not before what is decoded instead of something that is queued there.
-            self.scheduler.loop.add_callback(self._move_queued, address)
+            self.later(partial(self._move_queued, address))
 
     def _move_queued(self, address: str) -> None:
         """Let what a held worker has not begun with run elsewhere."""

@@ -147,7 +147,14 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         assert self.scheduler is not None
         self.machine = Machine(self.counters)
         self.looks = Looks(self.scheduler)
-        self.hands = Hands(self.scheduler, self.looks, self._is_related, self._in_use, self._is_concerned)
+        self.hands = Hands(
+            self.scheduler,
+            self.looks,
+            self._is_related,
+            self._in_use,
+            self._is_concerned,
+            self._later_guarded,
+        )
         self.versions = Versions(
             self.scheduler,
             self.machine.knows,
