@@ -54,10 +54,15 @@ class Looks:
         if worker is not None:
             self.delivered[worker] = now
 
-    def turnaround(self, key: Hashable, worker: str, now: float) -> float:
-        """Return how long a worker that delivers a task has had nothing before it; 0 if that is not known."""
+    def _free_since(self, key: Hashable, worker: str) -> float | None:
+        """Return since when a worker has had a task, and nothing before it; None if that is not known."""
         assigned = self.assigned.get(key)
-        return 0.0 if assigned is None else now - max(assigned, self.delivered.get(worker, 0.0))
+        return None if assigned is None else max(assigned, self.delivered.get(worker, 0.0))
+
+    def turnaround(self, key: Hashable, worker: str, now: float) -> float:
+        """Return for how many seconds a worker could have been busy with a task; 0 if that is not known."""
+        since = self._free_since(key, worker)
+        return 0.0 if since is None else now - since
 
     def is_confirmed(self, ts: TaskState, ws: WorkerState) -> bool:
         """Tell whether a heartbeat says that a task runs: not one from before, of the same key's last run."""
@@ -67,11 +72,8 @@ class Looks:
         """Return when the task began to execute, None if it does not seem to."""
         if self.is_confirmed(ts, ws):
             return float(ws.last_seen - ws.executing[ts])
-        assigned = self.assigned.get(ts.key)
-        if assigned is None:
-            return None
-        since = max(assigned, self.delivered.get(ws.address, 0.0))
-        if ws.last_seen - HEARTBEAT_AGE > since:
+        since = self._free_since(ts.key, ws.address)
+        if since is None or ws.last_seen - HEARTBEAT_AGE > since:
             return None
         return since
 

@@ -577,6 +577,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         paused = list(hands.paused)
         try:
             self._reset()
+            # What the old hands give another spec is released under the eyes of the new ones.
             self.hands.respecs = hands.respecs
             vault.clear()
             for book in machine.books.values():
