@@ -15,18 +15,17 @@ from dask_coded.runtime.scheduler_plugin.hands import CLIENT
 from dask_coded.runtime.tasks import decode
 
 from .problems import STUCK, answer, go_on, graph
-from .test_versions import NUMBERS, SIX, encoded
+from .test_versions import NUMBERS, SIX, encoded, lose_holders
 
 pytestmark = pytest.mark.cluster
 
 
-async def lose(s: Any, keys: list[Any]) -> None:
-    addresses = {ws.address for key in keys for ws in s.tasks[key].who_has}
-    asyncio.ensure_future(
-        asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in addresses))
-    )
-    for _ in range(2):
+async def lose(s: Any, key: Any) -> asyncio.Task[None]:
+    """Lose a result; return as soon as the scheduler knows, before anything has come of it."""
+    losing = asyncio.ensure_future(lose_holders(s, s.tasks[key]))
+    while s.tasks[key].who_has:
         await asyncio.sleep(0)
+    return losing
 
 
 @gen_cluster(client=True, nthreads=SIX, timeout=100)
@@ -36,12 +35,13 @@ async def test_block_that_is_being_rebuilt_has_its_own_task_again(c: Any, s: Any
     key = (x.name, 1, 0)
     ts, (group,) = s.tasks[key], plugin.vault.shelf.groups_of[key]
     own, neighbour = ts.run_spec, (x.name, 0, 0)
-    await lose(s, [key])
+    losing = await lose(s, key)
     assert ts.state == "processing" and key in plugin.vault.rebuilding.lent
     plugin.give_up()
     assert ts.run_spec is own
+    await losing
     # Its parity would wait for all blocks, and a block for its parity.
-    await lose(s, [neighbour])
+    await lose_holders(s, s.tasks[neighbour])
     assert np.allclose(await c.compute(x), NUMBERS)
     assert ts.run_spec is own and not any(parity in s.tasks for parity in group.parity)
     assert CLIENT not in s.clients and plugin.counters.errors == 0

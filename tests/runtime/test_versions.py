@@ -74,10 +74,15 @@ async def lose_what_was_read(s: Any, client: Any, name: str, results: list[Any])
     states = await until(lambda: [ts for ts in s.tasks.values() if is_block_of(ts.key, name) and ts.who_has])
     lost = next(ts for ts in states if ts.key[1] == 1)
     readers = [ts for ts in lost.dependents if str(ts.key).startswith("fingerprint")]
-    holders = {ws.address for ts in (lost, *readers) for ws in ts.who_has or ()}
-    await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+    await lose_holders(s, lost, *readers)
     go.set()
     return fit(await client.gather(futures))
+
+
+async def lose_holders(s: Any, *states: Any) -> None:
+    """Lose all workers that hold one of these results, at one time."""
+    holders = {ws.address for ts in states for ws in ts.who_has or ()}
+    await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
 
 
 def is_block_of(key: Any, name: str) -> bool:
@@ -233,9 +238,7 @@ async def lose_a_block_that_was_read(s: Any, c: Any, name: str) -> list[Any]:
     ]
     await until(lambda: all(key in s.tasks and s.tasks[key].who_has for key in awaited), 10)
     await s.replicate(keys=awaited, n=len(s.workers))  # whichever workers are lost
-    lost = [s.tasks[f"work-{name}", 1], s.tasks["print-1"]]
-    holders = {ws.address for ts in lost for ws in ts.who_has or ()}
-    await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+    await lose_holders(s, s.tasks[f"work-{name}", 1], s.tasks["print-1"])
     await until(lambda: s.plugins["dask-coded"].counters.decoded, 10)
     go.set()
     found: list[Any] = await c.gather(futures)
@@ -271,12 +274,10 @@ async def test_what_is_not_there_any_more_is_told(c: Any, s: Any, *workers: Any)
         await s.replicate(keys=["seen-0", "all"], n=len(s.workers))
     counters = s.plugins["dask-coded"].counters
     assert counters.decoded == 1
-    lost = [s.tasks["work-first", 3], s.tasks["print-1"]]
-    holders = {ws.address for ts in lost for ws in ts.who_has or ()}
     with pytest.warns(
         dc.CodedWarning, match=r"'print-1' was computed again .* nothing yields those any more"
     ):
-        await asyncio.gather(*(s.remove_worker(address, stimulus_id="test") for address in holders))
+        await lose_holders(s, s.tasks["work-first", 3], s.tasks["print-1"])
         go.set()
         total, *_ = await c.gather(futures)
     assert np.isclose(total, sum((numbers(i) * NOISE).sum() for i in range(4)))
