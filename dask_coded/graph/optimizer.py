@@ -19,7 +19,8 @@ from dask_coded.graph.encoded import Encoded
 from dask_coded.graph.find import find
 from dask_coded.graph.lanes import NotSeparable
 from dask_coded.graph.names import name_part
-from dask_coded.graph.programs import Program, find_programs
+from dask_coded.graph.program import Program
+from dask_coded.graph.programs import find_programs
 from dask_coded.graph.rewrite import Plan, rewrite
 from dask_coded.graph.settings import Settings
 from dask_coded.graph.views import with_own_views

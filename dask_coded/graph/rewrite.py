@@ -25,7 +25,7 @@ from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.lanes import Lane, NotSeparable, trace
 from dask_coded.graph.names import fingerprint, is_block, name_part, renamed
-from dask_coded.graph.programs import Program
+from dask_coded.graph.program import Program
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum

@@ -20,7 +20,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from dask_coded.graph.find import consumers
 from dask_coded.graph.names import layer_name, name_part
-from dask_coded.graph.programs import Program
+from dask_coded.graph.program import Program
 
 __all__ = ["with_own_views"]
 

@@ -1,0 +1,154 @@
+"""Programs: layers from an encoded array to a target, whose lanes can be decoded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.utils import key_split
+
+from dask_coded.graph.doors import EVERYWHERE, Door, Key
+from dask_coded.graph.encoded import EncodedAxis
+from dask_coded.graph.find import Blocks, CodedAxis, Operand, blocks_of
+from dask_coded.graph.groups import Part
+from dask_coded.graph.lanes import Lane
+from dask_coded.graph.names import is_block, layer_name
+from dask_coded.graph.symbols import Barrier, Symbol
+from dask_coded.graph.walk import Walk
+
+__all__ = ["Program", "program_at"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """Layers from an encoded array to a target, whose lanes can be decoded.
+
+    Parameters
+    ----------
+    target : str
+        The last layer.
+    layers : frozenset of str
+        All of them.
+    blocks : Blocks
+        The target's.
+    encoded : EncodedAxis
+        The array, and along which axis its parity is used.
+    axis : CodedAxis
+        The coded axis, of the array and of the target.
+    work : str
+        The first layer that computes something; pieces are named after it.
+    views : frozenset of str
+        Those of `layers` that compute nothing; other programs may go through them too.
+    beside : dict of str to str
+        Layers that read the array, or a view of it, beside what they carry on: it is left as it is.
+    entries : frozenset of str
+        Those of `layers` that carry on the array itself.
+    affine : bool
+        Numbers are added on the way, the same to all rows along the coded axis.
+    """
+
+    target: str
+    layers: frozenset[str]
+    blocks: Blocks
+    encoded: EncodedAxis
+    axis: CodedAxis
+    work: str
+    views: frozenset[str]
+    beside: Mapping[str, str]
+    entries: frozenset[str]
+    affine: bool
+
+    @property
+    def own(self) -> frozenset[str]:
+        """The layers that no other program may go through."""
+        return self.layers - self.views
+
+    @property
+    def layer(self) -> str:
+        return self.target
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        return (self.door.operand,)
+
+    @property
+    def door(self) -> Door:
+        """Stands in for the array in these layers."""
+        blocks = Blocks(self.encoded.chunks, np.dtype(self.encoded.dtype))
+        name = layer_name("door", self.encoded.name, self.target)
+        return Door(name, Operand(self.encoded.name, EVERYWHERE, (), blocks), self.axis)
+
+    @property
+    def label(self) -> str:
+        """What a user would call it."""
+        shape = tuple(map(sum, self.encoded.chunks))
+        return f"{key_split(self.work)} {self.blocks.shape} of encoded {shape}"
+
+    def parts(self, lanes: Mapping[Key, Lane]) -> Iterator[Part]:
+        """Yield the groups: lanes of the array's own groups, where all of them are there."""
+        at = 1 + self.axis.target_axis
+        columns: dict[Key, dict[int, Lane]] = defaultdict(dict)
+        for target, lane in lanes.items():
+            columns[(*target[:at], *target[at + 1 :])][lane.rows[0]] = lane
+        for column in columns.values():
+            for cut in self.encoded.cuts:
+                if all(row in column for row in cut):
+                    yield Part(self.encoded.code(cut), (0,), (cut,), tuple(column[row] for row in cut))
+
+
+def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
+    """Return the lanes that end here.
+
+    Raises
+    ------
+    Barrier
+        They cannot be decoded, or that would be of no use.
+    """
+    blocks, axis, encoded = blocks_of(walk.dsk, target), walk.axes[target], walk.encoded
+    if isinstance(blocks, str):
+        raise Barrier(blocks)
+    if axis is None or blocks.chunks[axis] != encoded.lengths:
+        raise Barrier("its blocks along the coded axis are not those of the array")
+    keys = [key for key in walk.culled.layers[target].get_output_keys() if is_block(key, target)]
+    found = [(key, walk.seen[key]) for key in keys]
+    forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
+    if any(key[1 + axis] != seen.row for key, seen in found):
+        raise Barrier("its blocks along the coded axis are in another order")
+    if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
+        raise Barrier("it does not do the same to all blocks along the coded axis")
+    if any(seen.value.constant for _, seen in found):
+        raise Barrier("some of its blocks are made of constants alone")
+    if not all(seen.value.work for _, seen in found):
+        raise Barrier("nothing is computed on the way that would be worth decoding")
+    _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
+    rows = tuple(sorted({seen.row for _, seen in found}))
+    coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
+    return Program(
+        target,
+        frozenset(layers),
+        blocks,
+        encoded,
+        coded,
+        walk.work[target],
+        frozenset(layers - walk.work.keys()),
+        {name: plain for name, plain in walk.beside.items() if name in layers},
+        frozenset(
+            name
+            for name in layers
+            if encoded.name in walk.culled.dependencies[name] and walk.beside.get(name) != encoded.name
+        ),
+        any(seen.value.affine for _, seen in found),
+    )
+
+
+def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:
+    if source.kind in "iu":
+        if result != source:
+            raise Barrier(f"integers of {source} become {result}")
+        return
+    unit = float(np.finfo(result).eps)
+    if any(value.unit > unit for value in values):
+        raise Barrier(f"{result} is more precise than what it is made of: encode the array in that dtype")
