@@ -11,14 +11,14 @@ must do the very same to their blocks: a parity lane is a copy of one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 
-from dask_coded.graph.encoded import Encoded, encoded_arrays
+from dask_coded.graph.encoded import Encoded, EncodedAxis, encoded_arrays
 from dask_coded.graph.find import Refusal, consumers
 from dask_coded.graph.names import name_part
 from dask_coded.graph.program import Program, program_at
@@ -51,27 +51,55 @@ def find_programs(
     culled = _culled(dsk, keys)
     readers = consumers(culled)
     requested = frozenset(map(name_part, keys))
+
+    def trail(axis: EncodedAxis, taken: set[str], views: frozenset[str]) -> _Trail:
+        found = _Trail(Walk(dsk, culled, axis), readers, requested, taken, views)
+        found.follow()
+        return found
+
     programs: list[Program] = []
     refusals: list[Refusal] = []
     for encoded in sources.values():
         if encoded.name in culled.layers:
             taken = {name for program in programs for name in program.own}
-            trails = [_Trail(Walk(dsk, culled, axis), readers, requested, taken) for axis in encoded.axes]
-            for trail in trails:
-                trail.follow()
-            programs += _apart([program for trail in trails for program in trail.programs])
-            refusals += (refusal for trail in trails for refusal in trail.refusals)
+            found, ends = _of_one_array(encoded.axes, taken, trail)
+            programs += found
+            refusals += ends
     inside = {name for program in programs for name in program.layers}
     return programs, [refusal for refusal in dict.fromkeys(refusals) if refusal.layer not in inside]
 
 
-def _apart(programs: list[Program]) -> list[Program]:
-    """Return programs that do not compete for a layer; the longest win."""
+def _of_one_array(
+    axes: Iterable[EncodedAxis], taken: set[str], trail: Callable[..., _Trail]
+) -> tuple[list[Program], list[Refusal]]:
+    """Return the programs of an array beside those that have `taken` layers, and what ends them."""
     chosen: list[Program] = []
+    refusals: list[Refusal] = []
+    left = list(axes)
+    while left:
+        own = taken.union(*(program.own for program in chosen))
+        views = frozenset[str]().union(*(program.views for program in chosen))
+        trails = [trail(axis, own, views) for axis in left]
+        found = _apart([program for one in trails for program in one.programs], chosen)
+        chosen += found
+        refusals += (refusal for one in trails for refusal in one.refusals)
+        # What was left out for a longer program may do its part up to where they meet.
+        lost = [one for one in trails if any(program not in found for program in one.programs)]
+        left = [one.walk.encoded for one in lost] if found else []
+    return chosen, refusals
+
+
+def _apart(programs: list[Program], chosen: list[Program]) -> list[Program]:
+    """Return programs that do not compete for a layer, nor with those that are chosen; the longest win."""
+    apart: list[Program] = []
     for program in sorted(programs, key=lambda program: -len(program.layers)):
-        if all(program.own.isdisjoint(other.own) for other in chosen):
-            chosen.append(program)
-    return [program for program in programs if program in chosen]
+        if not any(_compete(program, other) for other in (*chosen, *apart)):
+            apart.append(program)
+    return [program for program in programs if program in apart]
+
+
+def _compete(one: Program, other: Program) -> bool:
+    return not (one.own.isdisjoint(other.layers) and other.own.isdisjoint(one.layers))
 
 
 def _culled(dsk: HighLevelGraph, keys: list[Any]) -> HighLevelGraph:
@@ -91,6 +119,8 @@ class _Trail:
     requested: frozenset[str]
     #: Layers that other arrays are carried through.
     taken: set[str]
+    #: Layers that other programs go through without computing anything.
+    views: frozenset[str]
     programs: list[Program] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     #: For each layer at which lanes are open: all layers that they have come through.
@@ -124,6 +154,8 @@ class _Trail:
     def _enter(self, name: str, before: set[str]) -> None:
         if name in self.taken:
             raise Barrier("another encoded array is carried through it")
+        if name in self.views and before & self.walk.work.keys():
+            raise Barrier("the array itself is carried through it along another axis")
         try:
             self.walk.enter(name)
         except Barrier:

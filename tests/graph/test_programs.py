@@ -332,6 +332,9 @@ BOTH = {
     "sum of scaled": (lambda x: (2 * x).sum(axis=1), 1),
     "view read elsewhere": (lambda x: da.exp(x.T) @ TALL + x.T @ TALL, 1),
     "gram of scaled": (lambda x: (y := x / 3).T @ y, 1),
+    "centred": (lambda x: (x - x.mean(axis=0)) @ V, 2),
+    # along the columns, centring of each by its own mean is no step that all share
+    "gradient of centred": (lambda x: (y := x - x.mean(axis=0)).T @ (y @ V), 2),
 }
 
 

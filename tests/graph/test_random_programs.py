@@ -103,7 +103,8 @@ def random_programs(draw):
 def run(program):
     """Return whether anything was coded."""
     # Long chains may cancel: what counts is that no digit is wrong by more than the code can explain.
-    return check(program[0], bound=2000.0) > 0
+    # NumPy has a routine of its own for x @ x.T, if both are one array: a lane has its copy of a view of it.
+    return check(program[0], bound=2000.0, same_bits="times its own" not in program[1]) > 0
 
 
 def test_random_programs():
