@@ -19,6 +19,7 @@ from dask_coded.config import settings_from_config
 from dask_coded.errors import CodedWarning
 from dask_coded.graph.alone import Alone
 from dask_coded.graph.encoded import Encoded, encoded_arrays, reads_encoded
+from dask_coded.graph.means import with_totals
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.optimizer import explain as product_verdicts
 from dask_coded.graph.programs import find_programs
@@ -77,8 +78,7 @@ class OnScheduler:
                 CodedPlugin.announce(encoded)
             settings = dataclasses.replace(self.settings, workers=workers)
             known: Any = CodedPlugin.encoded_here()
-            optimize = CodedOptimizer(settings, known, self.products, warn_clients)
-            return optimize(dsk, keys, **kwargs)
+            return CodedOptimizer(settings, known, self.products, warn_clients)(dsk, keys, **kwargs)
         except Exception:
             logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")
             return plain_optimize(dsk, keys, **kwargs)
@@ -221,8 +221,8 @@ def explain(x: Any) -> Explanation:
     """
     if not dask.is_dask_collection(x):
         raise TypeError(f"x={x!r} is not a Dask collection")
-    dsk = HighLevelGraph.from_collections("explained", {}, dependencies=[x])
     keys = list(flatten(x.__dask_keys__()))
+    dsk = with_totals(HighLevelGraph.from_collections("explained", {}, dependencies=[x]), keys, ENCODED)
     programs, stops = find_programs(dsk, keys, ENCODED)
     stops = with_remedies(dsk, keys, ENCODED, stops)
     lines = [f"coded: {program.label}" for program in programs]

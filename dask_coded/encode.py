@@ -31,6 +31,7 @@ def encode(
     parity: int = 1,
     code: Code | None = None,
     group: int | None = None,
+    scale: bool = True,
 ) -> da.Array:
     """Return the array with parity along an axis, for all that is computed from it.
 
@@ -59,6 +60,13 @@ def encode(
         Blocks of a group at most; chosen from the number of workers by default.
         ``1 + parity / group`` times the memory is used; with several axes
         ``1 + parity / group + parity / group``, and so on.
+    scale : bool
+        Scale rows along the coded axis to one magnitude in parity (default; not for
+        integers), so that a small row is decoded as accurately as a large one. With
+        False they are taken as they are, by codes that do not mix the rows of a block:
+        sums and means over the coded axis run coded too. Rows that a much larger one of
+        their group would drown are then not decoded but waited for or computed again,
+        as all are whose bound exceeds the tolerance.
 
     Returns
     -------
@@ -100,7 +108,7 @@ def encode(
     >>> float((x @ da.ones(20, chunks=10)).compute()[0])
     20.0
     """
-    members = _members(x, _checked(x, axis, parity, code, group))
+    members = _members(x, _checked(x, axis, parity, code, group, scale))
     if not members:
         return x
     if code is None:
@@ -108,14 +116,16 @@ def encode(
     else:
         ((one, rows),) = members.items()
         cuts = {one: (tuple(rows),)}
-        parity = _fitting(code, len(rows), x)
+        parity = _fitting(code, len(rows), x, scale)
     client = current_client()
     if client is not None and not client.asynchronous:
         install(client)
     token = None if code is None else fingerprint(code)
-    name = layer_name(ROLE, x.name, parity, cuts, token)
+    name = layer_name(ROLE, x.name, parity, cuts, token, *(() if scale else ("unscaled",)))
     encoded = Encoded(
-        tuple(EncodedAxis(name, x.chunks, x.dtype.str, one, parity, cuts[one], code) for one in members)
+        tuple(
+            EncodedAxis(name, x.chunks, x.dtype.str, one, parity, cuts[one], code, scale) for one in members
+        )
     )
     graph = HighLevelGraph.from_collections(name, EncodedLayer.of(encoded, x.name), dependencies=[x])
     follow_encoded(encoded)
@@ -135,7 +145,7 @@ def _members(x: da.Array, axes: Iterable[int]) -> dict[int, list[int]]:
     return found
 
 
-def _checked(x: Any, axis: Any, parity: Any, code: Code | None, group: Any) -> tuple[int, ...]:
+def _checked(x: Any, axis: Any, parity: Any, code: Code | None, group: Any, scale: Any) -> tuple[int, ...]:
     """Return the axes, counted from the front, if all arguments are in range."""
     if not isinstance(x, da.Array):
         raise TypeError(f"x={x!r} is not a dask.array.Array; for xarray: x.copy(data=encode(x.data, ...))")
@@ -145,6 +155,8 @@ def _checked(x: Any, axis: Any, parity: Any, code: Code | None, group: Any) -> t
     for name, value, least in (("parity", parity, 1), ("group", 2 if group is None else group, 2)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r} is not valid; give an integer of at least {least}")
+    if not isinstance(scale, bool):
+        raise ValueError(f"scale={scale!r} is not valid; give True or False")
     kind = type(x._meta)
     if kind.__name__ != "ndarray":
         raise TypeError(
@@ -181,7 +193,7 @@ def _cuts(rows: list[int], parity: int, group: int | None) -> tuple[tuple[int, .
     return tuple(tuple(rows[first::count]) for first in range(count))
 
 
-def _fitting(code: Code, blocks: int, x: da.Array) -> int:
+def _fitting(code: Code, blocks: int, x: da.Array, scale: bool) -> int:
     given = code.encodings[0].shape[1] // code.sub_blocks
     if len(code.encodings) != 1 or given != blocks or -1 in code.systematic:
         raise ValueError(
@@ -189,6 +201,8 @@ def _fitting(code: Code, blocks: int, x: da.Array) -> int:
         )
     if x.dtype.kind in "iu" and (code.generator % 1).any():
         raise ValueError(f"code={code!r} cannot be undone in {x.dtype}; give codes.parity(k, 1)")
+    if not scale and code.sub_blocks > 1:
+        raise ValueError(f"code={code!r} mixes rows of a block; with scale=False give one with sub_blocks=1")
     return len(code.parity)
 
 

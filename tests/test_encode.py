@@ -48,6 +48,7 @@ def test_names_tell_arrays_and_codes_apart() -> None:
     names = {
         dc.encode(blocks(), parity=1).name,
         dc.encode(blocks(), parity=2).name,
+        dc.encode(blocks(), scale=False).name,
         dc.encode(blocks(), group=3).name,
         dc.encode(blocks(X.T), axis=0).name,
         dc.encode(grid(), axis=0).name,
@@ -55,7 +56,7 @@ def test_names_tell_arrays_and_codes_apart() -> None:
         dc.encode(grid(), axis=(0, 1)).name,
         dc.encode(blocks(), code=dc.codes.parity(8, 1)).name,
     }
-    assert len(names) == 8
+    assert len(names) == 9
     assert dc.encode(grid(), axis=[-1, 0]).name == dc.encode(grid(), axis=(0, 1)).name
 
 
@@ -70,6 +71,8 @@ def test_names_tell_arrays_and_codes_apart() -> None:
         ({"axis": (0, 2)}, ValueError, r"axis=\(0, 2\)"),
         ({"axis": (1, -1)}, ValueError, r"axis=\(1, -1\)"),
         ({"axis": (0, 1), "code": dc.codes.parity(8, 1)}, ValueError, "2 axes"),
+        ({"scale": 1}, ValueError, "scale=1"),
+        ({"code": dc.codes.parity(8, 2), "scale": False}, ValueError, "sub_blocks=1"),
         ({"parity": 0}, ValueError, "parity=0"),
         ({"parity": 1.5}, ValueError, "parity=1.5"),
         ({"group": 1}, ValueError, "group=1"),
@@ -114,8 +117,8 @@ def test_explain_names_the_axis_that_would_help_and_no_other() -> None:
     x, y = dc.encode(grid()), dc.encode(grid(X).T, axis=1)
     (told,) = dc.explain(x.sum(axis=0))
     assert told == (
-        "plain: sum: a reduction over the coded axis; parity along axis 1 too lets it pass: "
-        "encode(x, axis=(0, 1))"
+        "plain: sum: a reduction over the coded axis, whose rows are scaled in parity "
+        "(encode(x, scale=False) leaves them); parity along axis 1 too lets it pass: encode(x, axis=(0, 1))"
     )
     assert any("encode(x, axis=(0, 1))" in line for line in dc.explain(y @ X))
     for plain in (x.sum(), da.exp(x), dc.encode(blocks()).sum(axis=0), (x + grid()) @ W):
@@ -232,6 +235,32 @@ def test_centred_products_decode_from_means_of_rows(shared: Client) -> None:
     figures = dc.report(client).to_dict()
     assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0
     del x, mean
+    assert_all_freed(client)
+
+
+def test_sums_over_the_coded_axis_decode_and_survive_workers(shared: Client) -> None:
+    client = shared
+    x = dc.encode(blocks(), parity=1, group=4, scale=False).persist()
+    wait(x)
+    settled(client, 2)
+    with testing.delays(client, testing.Constant(), unit=0.3, tasks=lambda name: "matmul" in name):
+        with (
+            testing.slow(client, holders(client, x)[0], factor=10),
+            dask.config.set({"coded.launch": "eager"}),
+        ):
+            assert np.allclose((x @ W).mean(axis=0).compute(), (X @ W).mean(axis=0), rtol=1e-10)
+    figures = dc.report(client).to_dict()
+    assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0
+    kill(client, holders(client, x)[0])
+    assert np.allclose(x.sum(axis=0).compute(), X.sum(axis=0), rtol=1e-10)
+    client.wait_for_workers(WORKERS, timeout=120)
+    settled(client, 2)
+    with testing.freeze(client, holders(client, x)[0]):
+        assert np.allclose((x.T @ da.exp(x.mean(axis=1))).compute(), X.T @ np.exp(X.mean(axis=1)), rtol=1e-10)
+        assert np.allclose((2 * x).sum().compute(), 2 * X.sum(), rtol=1e-10)
+    figures = dc.report(client).to_dict()
+    assert figures["rebuilt"] >= 2 and figures["recomputed"] == figures["errors"] == 0
+    del x
     assert_all_freed(client)
 
 

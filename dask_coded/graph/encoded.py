@@ -57,6 +57,8 @@ class EncodedAxis:
         Block rows of each group.
     explicit : Code, optional
         The code of all groups; otherwise one is chosen for each.
+    scaled : bool
+        Parity takes rows of floats scaled to one magnitude.
     """
 
     name: str
@@ -66,6 +68,7 @@ class EncodedAxis:
     parity: int
     cuts: tuple[Place, ...]
     explicit: Code | None = None
+    scaled: bool = True
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -84,6 +87,11 @@ class EncodedAxis:
         return all(max(self.lengths[row] for row in cut) == self.inputs(cut).length for cut in self.cuts)
 
     @cached_property
+    def unscaled(self) -> bool:
+        """Whether the sum of a parity block's rows is parity of the sums of the blocks' rows."""
+        return all(self.inputs(cut).scales is None and self.code(cut).sub_blocks == 1 for cut in self.cuts)
+
+    @cached_property
     def places(self) -> frozenset[Place]:
         """Coordinates of blocks along the other axes."""
         others = [range(len(n)) for axis, n in enumerate(self.chunks) if axis != self.axis]
@@ -93,6 +101,8 @@ class EncodedAxis:
         """Return the code of a group."""
         if self.explicit is not None:
             return self.explicit
+        if not self.scaled:  # sums of rows need a code that does not cut blocks
+            return parity_code(len(cut), self.parity, 1)
         return parity_code(len(cut), self.parity, max(self.lengths[row] for row in cut))
 
     def inputs(self, cut: Place) -> Inputs:
@@ -100,7 +110,7 @@ class EncodedAxis:
         blocks = Blocks(self.chunks, np.dtype(self.dtype))
         operand = Operand(self.name, EVERYWHERE, (), blocks)
         door = Door("", operand, CodedAxis(0, self.axis, self.axis, self.lengths, cut))
-        scaled = blocks.dtype.kind in "fc"
+        scaled = self.scaled and blocks.dtype.kind in "fc"
         return Inputs(door, cut, self.places, self.code(cut), 0, self.dtype, scaled)
 
     def block(self, row: int, place: Place) -> Key:

@@ -8,7 +8,8 @@ A symbol that is *affine* is linear up to numbers that are the same for all rows
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def _added(func: Any) -> Rule:
             other = Symbol(np.shape(other), np.asarray(other).dtype)
             x, y = (block, other) if _is_coded(x) else (other, block)
         ends = {z.from_end for z in (x, y) if _is_coded(z)}
-        lengths = {z.length for z in (x, y) if _is_coded(z)}
+        lengths = {(z.length, z.summed) for z in (x, y) if _is_coded(z)}
         if len(ends) > 1 or len(lengths) > 1:
             raise Barrier("a sum of two arrays whose coded axes do not meet")
         shape = _broadcast(x, y)
@@ -75,6 +76,8 @@ def _added(func: Any) -> Rule:
 
 def _shifted(block: Symbol, other: Any, dtype: np.dtype[Any]) -> Symbol:
     """Return a block to which numbers are added that it shares with the blocks of all rows."""
+    if block.summed:
+        raise Barrier("numbers added to sums over the coded axis")
     if not alike_along(other, block.from_end):
         raise Barrier(
             "a sum with something that has no parity in common: encode the sum, or add the products"
@@ -89,18 +92,42 @@ def _reduced(func: Any) -> Rule:
     def rule(
         x: Symbol, axis: Any = None, dtype: Any = None, out: None = None, keepdims: Any = False
     ) -> Symbol:
-        shape, left = kept(x, axis_numbers(axis, x.ndim), keepdims is True)
+        gone = axis_numbers(axis, x.ndim)
+        if x.coded().axis in gone and keepdims is True:
+            x = _rows_summed(x)
+        shape, left = kept(x, gone, keepdims is True)
         kind = np.dtype(dtype) if dtype is not None else result_dtype(func, x)
-        return x.like(shape=shape, axis=left, dtype=kind, work=True)
+        return x.like(shape=shape, axis=left, dtype=kind, work=True, addends=_addends(x, gone))
 
     return rule
+
+
+def _addends(block: Symbol, axes: Sequence[int]) -> int:
+    """Return how many numbers make one after a sum along `axes`, the coded one not counted."""
+    return block.addends * prod(max(block.shape[d], 1) for d in axes if d != block.axis)
+
+
+def _rows_summed(block: Symbol) -> Symbol:
+    """Return the sum of a block's rows along the coded axis, as its only one."""
+    if block.summed:
+        return block
+    if not block.unscaled:
+        raise Barrier(
+            "a reduction over the coded axis, whose rows are scaled in parity "
+            "(encode(x, scale=False) leaves them)"
+        )
+    if block.affine:
+        raise Barrier("a sum over the coded axis of what numbers were added to")
+    shape = [1 if d == block.axis else n for d, n in enumerate(block.shape)]
+    return block.like(shape=shape, uniform=True, ragged=False, summed=True)
 
 
 def _running(func: Any) -> Rule:
     def rule(x: Symbol, axis: Any = None, dtype: Any = None, out: None = None) -> Symbol:
         if axis is None or axis_numbers(axis, x.ndim)[0] == x.coded().axis:
             raise Barrier("a running sum along the coded axis")
-        return x.like(dtype=np.dtype(dtype) if dtype is not None else result_dtype(func, x), work=True)
+        kind = np.dtype(dtype) if dtype is not None else result_dtype(func, x)
+        return x.like(dtype=kind, work=True, addends=_addends(x, axis_numbers(axis, x.ndim)))
 
     return rule
 

@@ -49,6 +49,9 @@ def merged(blocks: Sequence[Symbol], shape: Sequence[int], axis: int, dtype: Any
         affine=bool(affine),
         shifted=bool(affine) and all(block.shifted for block in affine),
         constant=all(block.constant for block in coded),
+        unscaled=all(block.unscaled for block in coded),
+        summed=any(block.summed for block in coded),
+        addends=max(block.addends for block in coded),
     )
 
 
@@ -60,7 +63,7 @@ def axis_numbers(axis: Any, ndim: int) -> tuple[int, ...]:
 
 def kept(block: Symbol, gone: Sequence[int], keepdims: bool) -> tuple[list[int], int]:
     """Return shape and coded axis after a reduction over the axes `gone`."""
-    if block.coded().axis in gone:
+    if block.coded().axis in gone and not (keepdims and block.summed):
         raise Barrier("a reduction over the coded axis")
     assert block.axis is not None
     if keepdims:
@@ -101,7 +104,11 @@ def _concatenated(arrays: Sequence[Any], axis: int = 0, **kwargs: Any) -> Symbol
             raise Barrier("blocks that are not coded are joined to it")
         if block.axis is None and not (_may_join(first) and alike_along(given, first.from_end)):
             raise Barrier("concatenation with numbers that are not coded")
+        if block.axis is None and block.affine and first.summed:
+            raise Barrier("sums over the coded axis are joined to numbers")
         if block.axis not in (None, first.axis) or block.shape[first.axis] != first.length:
+            raise Barrier("concatenation of arrays whose coded axes do not meet")
+        if block.axis is not None and block.summed != first.summed:
             raise Barrier("concatenation of arrays whose coded axes do not meet")
     shape = list(first.shape)
     lengths = [block.shape[along] for block in blocks]

@@ -18,6 +18,7 @@ from dask_coded.graph.doors import Flat, add_doors, remove_doors
 from dask_coded.graph.encoded import Encoded
 from dask_coded.graph.find import find
 from dask_coded.graph.lanes import NotSeparable
+from dask_coded.graph.means import with_totals
 from dask_coded.graph.names import name_part
 from dask_coded.graph.program import Program
 from dask_coded.graph.programs import find_programs
@@ -70,6 +71,7 @@ class CodedOptimizer:
 
     def _plans(self, dsk: HighLevelGraph, wanted: list[Any]) -> tuple[HighLevelGraph, list[Plan]]:
         """Return what to code, and the graph in which programs have no layer in common."""
+        dsk = with_totals(dsk, wanted, self.encoded)
         programs, stops = find_programs(dsk, wanted, self.encoded)
         for stop in stops:
             logger.debug("lanes of an encoded array end before %s: %s", stop.layer, stop.reason)

@@ -12,12 +12,12 @@ from dask.utils import key_split
 
 from dask_coded.graph.doors import EVERYWHERE, Door, Key
 from dask_coded.graph.encoded import EncodedAxis
-from dask_coded.graph.find import Blocks, CodedAxis, Operand, blocks_of
+from dask_coded.graph.find import Blocks, Chunks, CodedAxis, Operand, blocks_of
 from dask_coded.graph.groups import Part
 from dask_coded.graph.lanes import Lane
 from dask_coded.graph.names import is_block, layer_name
 from dask_coded.graph.symbols import Barrier, Symbol
-from dask_coded.graph.walk import Walk
+from dask_coded.graph.walk import Seen, Walk
 
 __all__ = ["Program", "program_at"]
 
@@ -48,6 +48,10 @@ class Program:
         Those of `layers` that carry on the array itself.
     affine : bool
         Numbers are added on the way, the same to all rows along the coded axis.
+    summed : bool
+        Rows along the coded axis are added up on the way: one is left of each block.
+    addends : int
+        Numbers that sums on the way add up at most.
     """
 
     target: str
@@ -60,6 +64,8 @@ class Program:
     beside: Mapping[str, str]
     entries: frozenset[str]
     affine: bool
+    summed: bool
+    addends: int
 
     @property
     def own(self) -> frozenset[str]:
@@ -110,10 +116,14 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
     blocks, axis, encoded = blocks_of(walk.dsk, target), walk.axes[target], walk.encoded
     if isinstance(blocks, str):
         raise Barrier(blocks)
-    if axis is None or blocks.chunks[axis] != encoded.lengths:
-        raise Barrier("its blocks along the coded axis are not those of the array")
     keys = [key for key in walk.culled.layers[target].get_output_keys() if is_block(key, target)]
     found = [(key, walk.seen[key]) for key in keys]
+    summed = axis is not None and any(seen.value.summed for _, seen in found)
+    if axis is not None:
+        blocks = Blocks(_chunks(blocks.chunks, axis, found), blocks.dtype)
+    lengths = (1,) * len(encoded.lengths) if summed else encoded.lengths
+    if axis is None or blocks.chunks[axis] != lengths:
+        raise Barrier("its blocks along the coded axis are not those of the array")
     forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
     if any(key[1 + axis] != seen.row for key, seen in found):
         raise Barrier("its blocks along the coded axis are in another order")
@@ -141,7 +151,19 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
             if encoded.name in walk.culled.dependencies[name] and walk.beside.get(name) != encoded.name
         ),
         any(seen.value.affine for _, seen in found),
+        summed,
+        max(seen.value.addends for _, seen in found) * (max(encoded.lengths) if summed else 1),
     )
+
+
+def _chunks(noted: Chunks, axis: int, found: Iterable[tuple[Key, Seen]]) -> Chunks:
+    """Return the chunks of a target: Dask notes with the first step of a reduction those before it."""
+    chunks = [list(lengths) for lengths in noted]
+    for key, seen in found:
+        for d, length in enumerate(seen.value.shape):
+            if length >= 0 and (d != axis or seen.value.summed):
+                chunks[d][key[1 + d]] = length
+    return tuple(map(tuple, chunks))
 
 
 def _check_precision(result: np.dtype[Any], source: np.dtype[Any], values: Iterable[Symbol]) -> None:

@@ -236,6 +236,7 @@ def _own_doors(plan: Plan, lane: Lane) -> dict[Key, Key]:
 
 def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], settings: Settings) -> Group:
     blocks, axis = plan.product.blocks, plan.doors[part.axes[0]].axis
+    program = plan.product if isinstance(plan.product, Program) else None
     targets = tuple(lane.target for lane in part.lanes)
     return Group(
         name=tokenize(draft.pieces, targets),
@@ -245,7 +246,7 @@ def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], set
         lanes=tuple(draft.lanes),
         shapes=tuple(tuple(n[i] for n, i in zip(blocks.chunks, key[1:], strict=True)) for key in targets),
         axis=axis.target_axis,
-        length=inputs[0].length,
+        length=1 if program is not None and program.summed else inputs[0].length,
         dtype=blocks.dtype.str,
         tolerance=settings.tolerance_of(blocks.dtype),
         inputs=tuple(draft.inputs),
@@ -254,5 +255,6 @@ def _group(plan: Plan, part: Part, draft: Draft, inputs: tuple[Inputs, ...], set
         late=settings.late,
         scales=inputs[0].scales,
         label=plan.product.label,
-        affine=isinstance(plan.product, Program) and plan.product.affine,
+        affine=program is not None and program.affine,
+        addends=1 if program is None else program.addends,
     )

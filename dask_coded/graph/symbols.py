@@ -49,6 +49,12 @@ class Symbol(NDArrayOperatorsMixin):
         ... and nothing was computed since.
     constant : bool
         Nothing but such numbers.
+    unscaled : bool
+        Parity took the rows as they are: their sum in parity is parity of their sums.
+    summed : bool
+        Each block's rows were added up: the coded axis has one row in every block and in parity.
+    addends : int
+        Numbers that sums along other axes added up, as far as their lengths are known.
     """
 
     __array_priority__ = 1000
@@ -65,10 +71,14 @@ class Symbol(NDArrayOperatorsMixin):
         affine: bool = False,
         shifted: bool = False,
         constant: bool = False,
+        unscaled: bool = False,
+        summed: bool = False,
+        addends: int = 1,
     ) -> None:
         self.shape, self.dtype, self.axis, self.work = tuple(shape), np.dtype(dtype), axis, work
         self.uniform, self.ragged = uniform, ragged
         self.affine, self.shifted, self.constant = affine, shifted, constant
+        self.unscaled, self.summed, self.addends = unscaled, summed, addends
         self.unit = _unit(self.dtype) if unit is None else max(unit, _unit(self.dtype))
 
     def __repr__(self) -> str:

@@ -26,10 +26,11 @@ from dask_coded.runtime.quorum import Quorum
 
 __all__ = ["Seen", "Walk"]
 
-#: Packages whose functions do nothing else when they are run on symbols.
+#: Packages and modules whose functions do nothing else when they are run on symbols.
 TRUSTED = frozenset(
     {"numpy", "dask", "dask_ml", "dask_glm", "operator", "_operator"}
     | {"toolz", "cytoolz", "functools", "builtins"}
+    | {"dask_coded.graph.means"}
 )
 
 
@@ -67,7 +68,11 @@ class Walk:
         for place in known.places:
             form = self._form(("block", place))
             lengths = [known.lengths[0] if d == known.axis else n for d, n in enumerate(self._sizes(place))]
-            told = {"uniform": known.uniform, "ragged": len(set(known.lengths)) > 1}
+            told = {
+                "uniform": known.uniform,
+                "ragged": len(set(known.lengths)) > 1,
+                "unscaled": known.unscaled,
+            }
             self._values[form] = Symbol(lengths, known.dtype, known.axis, **told)
             for row in range(len(known.lengths)):
                 self.seen[known.block(row, place)] = Seen(row, form, self._values[form])
@@ -257,5 +262,5 @@ def _functions(value: Any) -> Iterator[Any]:
 def _is_trusted(func: Callable[..., Any]) -> bool:
     """Tell whether running a function on symbols does nothing else."""
     module = getattr(func, "__module__", None) or type(func).__module__
-    known = module.partition(".")[0] in TRUSTED
+    known = module.partition(".")[0] in TRUSTED or module in TRUSTED
     return isinstance(func, np.ufunc | Linear | operator.methodcaller) or known

@@ -104,6 +104,7 @@ def decode_block(
     amplification: float = ...,
     target: int = ...,
     by_row: bool = ...,
+    addends: int = ...,
     with_bound: Literal[False] = ...,
 ) -> Block: ...
 @overload
@@ -121,6 +122,7 @@ def decode_block(
     amplification: float = ...,
     target: int = ...,
     by_row: bool = ...,
+    addends: int = ...,
     with_bound: Literal[True],
 ) -> tuple[Block, float]: ...
 def decode_block(
@@ -137,6 +139,7 @@ def decode_block(
     amplification: float = 1.0,
     target: int = -1,
     by_row: bool = True,
+    addends: int = 1,
     with_bound: bool = False,
 ) -> Block | tuple[Block, float]:
     """Decode one block from the pieces that arrived, or refuse.
@@ -170,6 +173,8 @@ def decode_block(
         are exactly zero where marked `ZERO`. -1 leaves the rows as they are.
     by_row : bool
         Ask for `tolerance` in each row (default) or only in the block as a whole.
+    addends : int
+        A value of a piece is a sum of so many numbers, added one after the other.
     with_bound : bool
         Also return the bound.
 
@@ -199,7 +204,7 @@ def decode_block(
         raise DecodeRefused(str(problem)) from problem
     check_pieces(groups, own, shape, length)
     check_dtypes(pieces, own, result)
-    estimate = ErrorEstimate(work, result, by_row) if work.kind in "fc" else None
+    estimate = ErrorEstimate(work, result, by_row, addends) if work.kind in "fc" else None
     decode_rows = _decode_rows if (device := device_of(pieces)) is None else device.decode_rows
     block = decode_rows(weights, groups, shape, back, estimate)
     bound = _accept(estimate, amplification, tolerance)

@@ -97,6 +97,8 @@ class Group:
         not come within so many seconds after most of the others.
     affine : bool
         The lanes add numbers to blocks: those of rows of zeros are none.
+    addends : int
+        Numbers that the lanes add up, one after the other, to one.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Group:
     label: str = ""
     patience: float | None = None
     affine: bool = False
+    addends: int = 1
 
     @property
     def substitutes(self) -> bool:

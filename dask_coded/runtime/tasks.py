@@ -87,4 +87,5 @@ def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any
         by_row=group.scales is None or across >= ROWS_ARE_JUDGED,
         label=str(group.targets[index]),
         affine=group.affine,
+        addends=group.addends,
     )

@@ -10,6 +10,7 @@ from graph_helpers import decoded, error, groups, pieces, value
 
 from dask_coded.encode import encode
 from dask_coded.errors import DecodeRefused
+from dask_coded.graph.means import with_totals
 from dask_coded.graph.optimizer import CodedOptimizer
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.settings import Settings
@@ -19,7 +20,8 @@ __all__ = ["check", "encode", "programs", "rewritten"]
 
 def programs(x):
     """Return what runs coded in the graph of `x`, and why the rest does not."""
-    return find_programs(x.__dask_graph__(), list(flatten(x.__dask_keys__())), {})
+    keys = list(flatten(x.__dask_keys__()))
+    return find_programs(with_totals(x.__dask_graph__(), keys, {}), keys, {})
 
 
 def rewritten(x):
