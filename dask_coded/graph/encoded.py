@@ -24,6 +24,7 @@ from dask_coded.graph.doors import EVERYWHERE, Door
 from dask_coded.graph.find import Blocks, Chunks, CodedAxis, Operand
 from dask_coded.graph.groups import parity_code
 from dask_coded.graph.inputs import Inputs
+from dask_coded.graph.names import fingerprint
 from dask_coded.graph.settings import Settings
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.group import Group
@@ -90,6 +91,15 @@ class EncodedAxis:
     def unscaled(self) -> bool:
         """Whether the sum of a parity block's rows is parity of the sums of the blocks' rows."""
         return all(self.inputs(cut).scales is None and self.code(cut).sub_blocks == 1 for cut in self.cuts)
+
+    def is_alike(self, other: EncodedAxis) -> bool:
+        """Tell whether the sum of both arrays' parity is parity of the sum of both arrays."""
+        return (
+            self.unscaled
+            and other.unscaled
+            and (self.dtype, self.lengths, self.cuts) == (other.dtype, other.lengths, other.cuts)
+            and all(fingerprint(self.code(cut)) == fingerprint(other.code(cut)) for cut in self.cuts)
+        )
 
     @cached_property
     def places(self) -> frozenset[Place]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dask_coded.graph.doors import Door, Flat, Key
+from dask_coded.graph.doors import EVERYWHERE, Door, Flat, Key
 
 __all__ = ["Lane", "NotSeparable", "trace"]
 
@@ -72,9 +72,13 @@ def trace(flat: Flat, doors: tuple[Door, ...], targets: Collection[Key]) -> dict
 
 def _lane(target: Key, tasks: tuple[Key, ...], read: set[Any], doors: tuple[Door, ...]) -> Lane:
     passed, rows = [], []
+    own = {key[0] for key in read if isinstance(key, tuple) and key}
     for door in doors:
         mine = frozenset(key for key in read if isinstance(key, tuple) and key and key[0] == door.name)
         found = {key[1 + door.axis.axis] for key in mine}
+        if door.operand.position == EVERYWHERE and any(other.name in own for other in doors):
+            # Of several encoded arrays a target may read some only.
+            found.add(target[1 + door.axis.target_axis])
         if found != {target[1 + door.axis.target_axis]}:
             raise NotSeparable(f"block {target} reads block rows {sorted(found)} of {door.operand.name}")
         passed.append(mine)

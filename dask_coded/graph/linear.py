@@ -80,7 +80,8 @@ def _shifted(block: Symbol, other: Any, dtype: np.dtype[Any]) -> Symbol:
         raise Barrier("numbers added to sums over the coded axis")
     if not alike_along(other, block.from_end):
         raise Barrier(
-            "a sum with something that has no parity in common: encode the sum, or add the products"
+            "a sum with something that has no parity in common: encode the sum, add the products, "
+            "or encode both with scale=False"
         )
     if dtype.kind not in "fc":
         raise Barrier("numbers added to integers: encode the array as floats")

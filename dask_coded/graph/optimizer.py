@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
 from dask_coded.graph.cost import Verdict, decide
-from dask_coded.graph.doors import Flat, add_doors, remove_doors
+from dask_coded.graph.doors import Door, Flat, add_doors, remove_doors
 from dask_coded.graph.encoded import Encoded
 from dask_coded.graph.find import find
 from dask_coded.graph.lanes import NotSeparable
@@ -94,7 +95,10 @@ class CodedOptimizer:
 
     def _coded(self, dsk: HighLevelGraph, wanted: list[Any], plans: list[Plan], **kwargs: Any) -> Flat | None:
         """Return the rewritten graph, or None if every product had to be left alone after all."""
-        entries = {entry: plan.doors for plan in plans for entry in plan.entries}
+        entries: dict[str, list[Door]] = defaultdict(list)
+        for plan in plans:
+            for entry, doors in plan.entries.items():
+                entries[entry] += doors
         split = add_doors(dsk, entries)
         kept = [*wanted, *_boundaries(split, wanted, plans)]
         flat = convert_legacy_graph(ensure_dict(plain_optimize(split, kept, **kwargs)))
@@ -136,7 +140,8 @@ def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -
     culled = dsk.cull(list(wanted))
     kept = [key for layer in culled.layers.values() for key in _blocks(layer, names)]
     # Parity and row scales read all blocks of their rows, even if nothing else does.
-    encoded = {plan.product.encoded.name for plan in plans if isinstance(plan.product, Program)}
+    programs = [plan.product for plan in plans if isinstance(plan.product, Program)]
+    encoded = {array.name for program in programs for array in program.sources}
     return kept + [key for name in encoded for key in dsk.layers[name].get_output_keys()]
 
 

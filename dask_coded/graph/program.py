@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ __all__ = ["Program", "program_at"]
 
 @dataclass(frozen=True)
 class Program:
-    """Layers from an encoded array to a target, whose lanes can be decoded.
+    """Layers from an encoded array, or several encoded alike, to a target whose lanes can be decoded.
 
     Parameters
     ----------
@@ -34,18 +34,18 @@ class Program:
         All of them.
     blocks : Blocks
         The target's.
-    encoded : EncodedAxis
-        The array, and along which axis its parity is used.
+    sources : tuple of EncodedAxis
+        The arrays, and along which axis their parity is used.
     axis : CodedAxis
-        The coded axis, of the array and of the target.
+        The coded axis, of the first array and of the target.
     work : str
         The first layer that computes something; pieces are named after it.
     views : frozenset of str
         Those of `layers` that compute nothing; other programs may go through them too.
     beside : dict of str to str
         Layers that read the array, or a view of it, beside what they carry on: it is left as it is.
-    entries : frozenset of str
-        Those of `layers` that carry on the array itself.
+    entries : dict of str to frozenset of str
+        For each array those of `layers` that carry on the array itself.
     affine : bool
         Numbers are added on the way, the same to all rows along the coded axis.
     summed : bool
@@ -57,15 +57,20 @@ class Program:
     target: str
     layers: frozenset[str]
     blocks: Blocks
-    encoded: EncodedAxis
+    sources: tuple[EncodedAxis, ...]
     axis: CodedAxis
     work: str
     views: frozenset[str]
     beside: Mapping[str, str]
-    entries: frozenset[str]
+    entries: Mapping[str, frozenset[str]]
     affine: bool
     summed: bool
     addends: int
+
+    @property
+    def encoded(self) -> EncodedAxis:
+        """The first array."""
+        return self.sources[0]
 
     @property
     def own(self) -> frozenset[str]:
@@ -78,14 +83,17 @@ class Program:
 
     @property
     def operands(self) -> tuple[Operand, ...]:
-        return (self.door.operand,)
+        return tuple(door.operand for door in self.doors)
 
     @property
-    def door(self) -> Door:
-        """Stands in for the array in these layers."""
-        blocks = Blocks(self.encoded.chunks, np.dtype(self.encoded.dtype))
-        name = layer_name("door", self.encoded.name, self.target)
-        return Door(name, Operand(self.encoded.name, EVERYWHERE, (), blocks), self.axis)
+    def doors(self) -> tuple[Door, ...]:
+        """What stands in for each array in these layers."""
+        return tuple(self._door(array) for array in self.sources)
+
+    def _door(self, array: EncodedAxis) -> Door:
+        operand = Operand(array.name, EVERYWHERE, (), Blocks(array.chunks, np.dtype(array.dtype)))
+        axis = replace(self.axis, axis=array.axis)
+        return Door(layer_name("door", array.name, self.target), operand, axis)
 
     @property
     def label(self) -> str:
@@ -113,7 +121,10 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
     Barrier
         They cannot be decoded, or that would be of no use.
     """
-    blocks, axis, encoded = blocks_of(walk.dsk, target), walk.axes[target], walk.encoded
+    blocks, axis = blocks_of(walk.dsk, target), walk.axes[target]
+    entries = {array.name: _entries(walk, array.name, layers) for array in walk.sources}
+    sources = tuple(array for array in walk.sources if entries[array.name])
+    encoded = sources[0]
     if isinstance(blocks, str):
         raise Barrier(blocks)
     keys = [key for key in walk.culled.layers[target].get_output_keys() if is_block(key, target)]
@@ -140,19 +151,22 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
         target,
         frozenset(layers),
         blocks,
-        encoded,
+        sources,
         coded,
         walk.work[target],
         frozenset(layers - walk.work.keys()),
         {name: plain for name, plain in walk.beside.items() if name in layers},
-        frozenset(
-            name
-            for name in layers
-            if encoded.name in walk.culled.dependencies[name] and walk.beside.get(name) != encoded.name
-        ),
+        {array.name: entries[array.name] for array in sources},
         any(seen.value.affine for _, seen in found),
         summed,
         max(seen.value.addends for _, seen in found) * (max(encoded.lengths) if summed else 1),
+    )
+
+
+def _entries(walk: Walk, array: str, layers: Iterable[str]) -> frozenset[str]:
+    """Return the layers that carry on an array itself."""
+    return frozenset(
+        name for name in layers if array in walk.culled.dependencies[name] and walk.beside.get(name) != array
     )
 
 

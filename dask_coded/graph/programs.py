@@ -52,8 +52,11 @@ def find_programs(
     readers = consumers(culled)
     requested = frozenset(map(name_part, keys))
 
+    every = [axis for encoded in sources.values() if encoded.name in culled.layers for axis in encoded.axes]
+
     def trail(axis: EncodedAxis, taken: set[str], views: frozenset[str]) -> _Trail:
-        found = _Trail(Walk(dsk, culled, axis), readers, requested, taken, views)
+        alike = tuple(other for other in every if other.name != axis.name and axis.is_alike(other))
+        found = _Trail(Walk(dsk, culled, axis, alike), readers, requested, taken, views)
         found.follow()
         return found
 
@@ -130,13 +133,13 @@ class _Trail:
 
     def follow(self) -> None:
         """Go through the graph."""
-        culled, source = self.walk.culled, self.walk.encoded.name
-        self.open[source] = set()
+        culled, sources = self.walk.culled, {array.name for array in self.walk.sources}
+        self.open.update((source, set()) for source in sources)
         for name in culled._toposort_layers():
             before = culled.dependencies[name] & self.open.keys()
-            if name == source or not before:
+            if name in sources or not before:
                 continue
-            ends = [one for one in before if one != source]
+            ends = [one for one in before if one not in sources]
             try:
                 self._enter(name, before)
             except Barrier as barrier:

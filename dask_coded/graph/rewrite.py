@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from dask.base import tokenize
 
 from dask_coded.graph.cost import Verdict
 from dask_coded.graph.doors import Door, Flat, Key
-from dask_coded.graph.find import CodedAxis, Product
+from dask_coded.graph.find import Product
 from dask_coded.graph.groups import Part, parts
 from dask_coded.graph.inputs import Inputs
 from dask_coded.graph.lanes import Lane, NotSeparable, trace
@@ -45,26 +46,30 @@ class Plan:
         How it is coded.
     doors : tuple of Door
         One for each coded operand.
-    entries : tuple of str
-        Layers that read the doors.
+    entries : dict of str to list of Door
+        Layers that read doors, and which.
     """
 
     product: Product | Program
     verdict: Verdict
     doors: tuple[Door, ...]
-    entries: tuple[str, ...]
+    entries: Mapping[str, list[Door]]
 
     @classmethod
     def of(cls, product: Product, verdict: Verdict) -> Plan:
         doors = tuple(Door.of(product, axis) for axis in verdict.axes)
-        return cls(product, verdict, doors, (product.layer,))
+        return cls(product, verdict, doors, {product.layer: [*doors]})
 
     @classmethod
     def on_encoded(cls, program: Program) -> Plan:
         verdict = Verdict(
             True, "encoded", program.label, axes=(program.axis,), parity=(program.encoded.parity,)
         )
-        return cls(program, verdict, (program.door,), tuple(sorted(program.entries)))
+        entries = defaultdict(list)
+        for door in program.doors:
+            for entry in sorted(program.entries[door.operand.name]):
+                entries[entry].append(door)
+        return cls(program, verdict, program.doors, entries)
 
 
 @dataclass
@@ -93,22 +98,29 @@ class Draft:
         self.pieces.append(keys[lane.target])
         self.lanes.append(tuple(keys.values()))
 
-    def weigh_rows(self, lane: Lane, inputs: Inputs, axis: CodedAxis, salt: str, piece: int) -> None:
+    def weigh_rows(
+        self, lane: Lane, inputs: Sequence[Inputs], target_axis: int, salt: str, piece: int
+    ) -> None:
         """Let the parity lane that was just added run on means of rows: numbers are added to them there."""
-        weights = inputs.row_weights(piece)
+        weights = inputs[0].row_weights(piece)
         if weights is None:
             return
-        scales = None if inputs.scales is None else TaskRef(inputs.scales)
-        target, read = lane.target, {inputs.substitute(piece, key) for key in lane.doors[0]}
+        scales = None if inputs[0].scales is None else TaskRef(inputs[0].scales)
+        target = lane.target
+        axes: dict[Any, int] = {
+            each.substitute(piece, key): each.door.axis.axis
+            for each, keys in zip(inputs, lane.doors, strict=True)
+            for key in keys
+        }
         means: dict[Any, Any] = {
-            key: renamed("parity", key, salt, piece, *target[1:], title="means") for key in read
+            key: renamed("parity", key, salt, piece, *target[1:], title="means") for key in axes
         }
         for key in self.lanes[-1]:
             self.tasks[key] = self.tasks[key].substitute(means, key=key)
         for key, mean in means.items():
-            self.tasks[mean] = Task(mean, weights.divide, TaskRef(key), scales, axis.axis)
+            self.tasks[mean] = Task(mean, weights.divide, TaskRef(key), scales, axes[key])
         result, own = self.pieces[-1], renamed("parity", target, salt, piece, title="weigh-rows")
-        self.tasks[own] = Task(own, weights.multiply, TaskRef(result), scales, axis.target_axis)
+        self.tasks[own] = Task(own, weights.multiply, TaskRef(result), scales, target_axis)
         self.pieces[-1] = own
         self.lanes[-1] = (*means.values(), *self.lanes[-1], own)
 
@@ -188,7 +200,7 @@ def _inputs(
     plan: Plan, part: Part, places: tuple[frozenset[tuple[int, ...]], ...], settings: Settings
 ) -> tuple[Inputs, ...]:
     if isinstance(plan.product, Program):
-        return (plan.product.encoded.inputs(part.rows[0]),)
+        return tuple(array.inputs(part.rows[0]) for array in plan.product.sources)
     dtype = plan.product.blocks.dtype
     made = []
     for number, which in enumerate(part.axes):
@@ -209,14 +221,15 @@ def _draft(flat: Flat, plan: Plan, part: Part, inputs: tuple[Inputs, ...], salt:
             lane = part.lanes[target_of[piece]]
             draft.add(flat, lane, _own_doors(plan, lane), "piece", salt)
             continue
-        rows = tuple(each.model_row(piece) for each in inputs)
+        rows = tuple(each.model_row(piece) for each in inputs[: len(sizes)])
         lane = part.lanes[int(np.ravel_multi_index(rows, sizes))]
         doors = _own_doors(plan, lane)
-        for each, which in zip(inputs, part.axes, strict=True):
+        coded = part.axes if isinstance(plan.product, Product) else range(len(inputs))
+        for each, which in zip(inputs, coded, strict=True):
             doors |= {key: each.substitute(piece, key) for key in lane.doors[which]}
         draft.add(flat, lane, doors, "parity", salt, piece)
         if isinstance(plan.product, Program) and plan.product.affine:
-            draft.weigh_rows(lane, inputs[0], plan.product.axis, salt, piece)
+            draft.weigh_rows(lane, inputs, plan.product.axis.target_axis, salt, piece)
     for each in inputs:
         draft.inputs |= each.tasks
     draft.replaced = {key for lane in part.lanes for key in lane.tasks if key not in lane.shared}

@@ -71,11 +71,12 @@ def _with_sources(shared: set[str], program: Program, dsk: HighLevelGraph) -> se
 
 def _within(program: Program, own: Names) -> Program:
     """Return the program with its views under their own names."""
-    layers, views, entries = (
-        frozenset(own.get(name, name) for name in names)
-        for names in (program.layers, program.views, program.entries)
-    )
-    return replace(program, layers=layers, views=views, entries=entries)
+
+    def renamed(names: Iterable[str]) -> frozenset[str]:
+        return frozenset(own.get(name, name) for name in names)
+
+    entries = {array: renamed(names) for array, names in program.entries.items()}
+    return replace(program, layers=renamed(program.layers), views=renamed(program.views), entries=entries)
 
 
 def _renamed(dsk: HighLevelGraph, name: str, own: Names) -> Any:

@@ -52,6 +52,8 @@ class Walk:
     #: Only what is to be computed; its layers know nothing of their arrays.
     culled: HighLevelGraph
     encoded: EncodedAxis
+    #: Arrays encoded alike, whose lanes may join those of this one.
+    alike: tuple[EncodedAxis, ...] = ()
     seen: dict[Hashable, Seen] = field(default_factory=dict)
     #: Layers that belong to lanes, and the coded axis of those whose blocks are plain arrays.
     axes: dict[str, int | None] = field(default_factory=dict)
@@ -64,10 +66,19 @@ class Walk:
     _plain: dict[str, Blocks] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = self.encoded
+        for known in self.sources:
+            self._begin(known)
+
+    @property
+    def sources(self) -> tuple[EncodedAxis, ...]:
+        """The arrays with which lanes begin."""
+        return (self.encoded, *self.alike)
+
+    def _begin(self, known: EncodedAxis) -> None:
         for place in known.places:
-            form = self._form(("block", place))
-            lengths = [known.lengths[0] if d == known.axis else n for d, n in enumerate(self._sizes(place))]
+            form = self._form(("block", known.name, place))
+            sizes = _sizes(known, place)
+            lengths = [known.lengths[0] if d == known.axis else n for d, n in enumerate(sizes)]
             told = {
                 "uniform": known.uniform,
                 "ragged": len(set(known.lengths)) > 1,
@@ -76,10 +87,6 @@ class Walk:
             self._values[form] = Symbol(lengths, known.dtype, known.axis, **told)
             for row in range(len(known.lengths)):
                 self.seen[known.block(row, place)] = Seen(row, form, self._values[form])
-
-    def _sizes(self, place: tuple[int, ...]) -> list[int]:
-        key = self.encoded.block(0, place)
-        return [n[i] for n, i in zip(self.encoded.chunks, key[1:], strict=True)]
 
     def _form(self, what: Hashable) -> int:
         return self._forms.setdefault(what, len(self._forms))
@@ -228,6 +235,11 @@ class Walk:
     def _axis(self, arrays: Iterable[Seen]) -> int | None:
         axes = {seen.value.axis if isinstance(seen.value, Symbol) else None for seen in arrays}
         return axes.pop() if len(axes) == 1 else None
+
+
+def _sizes(encoded: EncodedAxis, place: tuple[int, ...]) -> list[int]:
+    key = encoded.block(0, place)
+    return [n[i] for n, i in zip(encoded.chunks, key[1:], strict=True)]
 
 
 def _constant(tasks: Mapping[Any, GraphNode], key: Any) -> GraphNode | None:

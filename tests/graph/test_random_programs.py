@@ -91,10 +91,19 @@ def random_programs(draw):
     axis = draw(st.sampled_from([0, 0, 1, (0, 1) if x.numblocks[1] > 1 else 0]))
     first = draw(st.lists(st.sampled_from(sorted(LINEAR)), max_size=3))
     names = [*first, draw(st.sampled_from(WORK)), *draw(st.lists(st.sampled_from(sorted(STEPS)), max_size=3))]
-    x = encode(
-        x.T if axis == 1 else x, axis=axis, parity=draw(st.integers(1, most)), group=draw(st.integers(2, 4))
-    )
-    y = x.T if axis == 1 else x
+    options = {
+        "axis": axis,
+        "parity": draw(st.integers(1, most)),
+        "group": draw(st.integers(2, 4)),
+        "scale": draw(st.booleans()),
+    }
+
+    def encoded(x):
+        return encode(x.T, **options).T if axis == 1 else encode(x, **options)
+
+    y = encoded(x)
+    if draw(st.integers(0, 3)) == 0:
+        y = y + 2 * encoded(matrix(x.shape, x.chunks, dtype, seed=10))
     for name in names:
         y = STEPS[name](draw, y)
     return y, names
