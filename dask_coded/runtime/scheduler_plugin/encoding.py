@@ -16,7 +16,8 @@ from dask_coded.runtime import byte_tasks as tasks
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.scheduler_plugin.edges import replace_dependencies
 from dask_coded.runtime.scheduler_plugin.hands import Hands
-from dask_coded.runtime.scheduler_plugin.spreading import Spreading, remove_replica
+from dask_coded.runtime.scheduler_plugin.replicas import remove_replica
+from dask_coded.runtime.scheduler_plugin.spreading import Spreading
 from dask_coded.runtime.shelf import (
     KeptEncodedGroup,
     KeptGroup,

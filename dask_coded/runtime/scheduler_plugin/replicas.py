@@ -1,4 +1,4 @@
-"""Keeps Dask's memory manager from dropping the replica that keeps a piece apart from its group.
+"""Replicas of pieces: which may go, also by Dask's memory manager.
 
 A task that reads many blocks leaves copies of all of them on its worker. The memory
 manager drops superfluous replicas by the memory that workers have left, so whole groups
@@ -7,19 +7,36 @@ could come together there, for one loss to take.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
+from time import time
 from typing import TYPE_CHECKING
 
 from distributed.active_memory_manager import ReduceReplicas, Suggestion
 
-from dask_coded.runtime.scheduler_plugin.spreading import holders
 from dask_coded.runtime.shelf import Shelf
 
 if TYPE_CHECKING:
     from distributed.active_memory_manager import SuggestionGenerator
     from distributed.scheduler import Scheduler, TaskState, WorkerState
 
-__all__ = ["ReduceReplicasApart", "give_back", "take_over"]
+__all__ = ["ReduceReplicasApart", "give_back", "holders", "remove_replica", "take_over"]
+
+
+def remove_replica(scheduler: Scheduler, ts: TaskState, worker: str) -> bool:
+    """Drop one of several replicas, unless something that runs on its worker may read it."""
+    held = {ws.address: ws for ws in ts.who_has or ()}
+    if len(held) < 2 or worker not in held:
+        return False
+    if any(waiter.processing_on is held[worker] for waiter in ts.waiters or ()):
+        return False
+    scheduler.request_remove_replicas(worker, [ts.key], stimulus_id=f"dask-coded-remove-{time()}")
+    return True
+
+
+def holders(scheduler: Scheduler, keys: Iterable[Hashable]) -> list[WorkerState]:
+    """Return the workers that hold these pieces, one as often as it holds one."""
+    tasks = scheduler.tasks
+    return [ws for key in keys if key in tasks for ws in tasks[key].who_has or ()]
 
 
 class ReduceReplicasApart(ReduceReplicas):  # type: ignore[misc]

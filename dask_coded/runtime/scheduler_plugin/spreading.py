@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass
-from time import time
 from typing import TYPE_CHECKING
 
+from dask_coded.runtime.scheduler_plugin.replicas import holders, remove_replica
 from dask_coded.runtime.shelf import KeptGroup, Shelf
 
 if TYPE_CHECKING:
-    from distributed.scheduler import Scheduler, TaskState, WorkerState
+    from distributed.scheduler import Scheduler, TaskState
 
-__all__ = ["Spreading", "holders", "remove_replica"]
+__all__ = ["Spreading"]
 
 #: Pieces that are on their way at one time: repair must not crowd out the user's own transfers.
 MOVES = 8
@@ -27,23 +27,6 @@ MOVES = 8
 PATIENCE = 10.0
 #: Groups looked at in one go: many groups must not keep the scheduler busy.
 LOOKS = 200
-
-
-def remove_replica(scheduler: Scheduler, ts: TaskState, worker: str) -> bool:
-    """Drop one of several replicas, unless something that runs on its worker may read it."""
-    held = {ws.address: ws for ws in ts.who_has or ()}
-    if len(held) < 2 or worker not in held:
-        return False
-    if any(waiter.processing_on is held[worker] for waiter in ts.waiters or ()):
-        return False
-    scheduler.request_remove_replicas(worker, [ts.key], stimulus_id=f"dask-coded-remove-{time()}")
-    return True
-
-
-def holders(scheduler: Scheduler, keys: Iterable[Hashable]) -> list[WorkerState]:
-    """Return the workers that hold these pieces, one as often as it holds one."""
-    tasks = scheduler.tasks
-    return [ws for key in keys if key in tasks for ws in tasks[key].who_has or ()]
 
 
 @dataclass(frozen=True)
