@@ -1,4 +1,4 @@
-"""dask.array.linalg on encoded arrays agrees with plain Dask while workers are killed and frozen."""
+"""dask.array.linalg on encoded arrays agrees with plain Dask while workers are killed, frozen and slow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_without_a_cluster(name: str) -> None:
 
 
 @pytest.mark.usefixtures("short_connects")
-def test_with_a_killed_and_a_frozen_worker(cluster: Callable[..., Client]) -> None:
+def test_with_a_killed_a_frozen_and_a_slow_worker(cluster: Callable[..., Client]) -> None:
     client = cluster(6)
     with dask.config.set(scheduler="sync"):
         expected = {name: answers(numbers, run) for name, (numbers, run) in PROBLEMS.items()}
@@ -71,9 +71,11 @@ def test_with_a_killed_and_a_frozen_worker(cluster: Callable[..., Client]) -> No
             assert agree(answers(numbers, run, x), expected[name]), name
         client.wait_for_workers(6, timeout=120)
         settled(client, 2)
-        with testing.freeze(client, holders(client, x)[0]):
-            for name, run in mine.items():
-                assert agree(answers(numbers, run, x), expected[name]), name
+        for fault in (testing.freeze, testing.slow):
+            with fault(client, holders(client, x)[0]):
+                for name, run in mine.items():
+                    assert agree(answers(numbers, run, x), expected[name]), (fault, name)
+            settled(client, 2)
         del x
     assert dc.report(client).to_dict()["errors"] == 0
     assert_all_freed(client)
