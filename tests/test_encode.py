@@ -170,8 +170,12 @@ def prefixes(dask_scheduler: Any) -> Counter[str]:
     )
 
 
+def finished(client: Client, kind: str) -> int:
+    return sum(n for name, n in client.run_on_scheduler(prefixes).items() if name.startswith(kind))
+
+
 def encodes(client: Client) -> int:
-    return sum(n for name, n in client.run_on_scheduler(prefixes).items() if name.startswith("encode-"))
+    return finished(client, "encode-")
 
 
 def test_encodes_once_and_survives_killed_workers(shared: Client) -> None:
@@ -184,13 +188,14 @@ def test_encodes_once_and_survives_killed_workers(shared: Client) -> None:
     assert made - before == 2
     plain, parity = X.nbytes, dc.report(client).to_dict()["parity_bytes"]
     assert plain + parity <= 1.05 * plain * 5 / 4
-    w = W
+    w, products = W, finished(client, "piece-matmul")
     for step in range(20):
         if step == 8:
             kill(client, holders(client, x)[0])
         z = (x @ w).compute()
         assert np.allclose(z, X @ w, rtol=1e-10, atol=1e-12)
         w = W + z[:12] * 1e-2
+    assert finished(client, "piece-matmul") - products < 21 * x.numblocks[0], "an iteration was redone"
     client.wait_for_workers(WORKERS, timeout=120)
     settled(client, 2)
     figures = dc.report(client).to_dict()
