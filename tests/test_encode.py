@@ -223,6 +223,27 @@ def test_a_frozen_worker_is_paid_for_once(shared: Client) -> None:
     assert_all_freed(client)
 
 
+def test_a_second_worker_freezes_while_the_first_is_frozen(shared: Client) -> None:
+    client = shared
+    x = dc.encode(blocks(), parity=2, group=4).persist()
+    wait(x)
+    settled(client, 2)
+    first, second = holders(client, x)[:2]
+    product = x @ W
+    with testing.delays(client, testing.Constant(), unit=0.5, tasks=lambda name: "matmul" in name):
+        with testing.freeze(client, first):
+            found = client.compute([product + step for step in range(4)])
+            wait(found, return_when="FIRST_COMPLETED")
+            with testing.freeze(client, second):
+                for step, one in enumerate(client.gather(found)):
+                    assert np.allclose(one, X @ W + step, rtol=1e-10)
+                assert np.allclose(x.compute(), X, rtol=1e-12)
+    figures = dc.report(client).to_dict()  # a product that was done on the second one is computed again
+    assert figures["rebuilt"] >= 2 and figures["errors"] == 0
+    del x, product, found
+    assert_all_freed(client)
+
+
 def test_centred_products_decode_from_means_of_rows(shared: Client) -> None:
     client = shared
     x = dc.encode(blocks(), parity=1, group=4).persist()

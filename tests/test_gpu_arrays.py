@@ -84,6 +84,17 @@ def test_lanes_that_add_numbers_stay_on_the_device(put: Any, dtype: str, parity:
     assert_decodes(optimize(z.__dask_graph__(), z.__dask_keys__()), parity, 1e3)
 
 
+@pytest.mark.parametrize("parity", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "int64"])
+def test_sums_over_the_coded_axis_stay_on_the_device(put: Any, dtype: str, parity: int) -> None:
+    a, b, x, y = operands(put, dtype)
+    z = dc.encode(x, axis=0, parity=1 if dtype == "int64" else parity, scale=False) @ y
+    total = z.sum(axis=0)
+    graph = CodedOptimizer(Settings(), products=False)(total.__dask_graph__(), total.__dask_keys__())
+    assert_decodes(graph, parity, 0 if dtype == "int64" else 1e3)
+    assert on_device(dask.get(graph, total.__dask_keys__()))
+
+
 def assert_decodes(graph: Any, parity: int, roundoffs: float) -> None:
     """Decode as many blocks of each group as its parity allows, on the device."""
     found = groups(graph)

@@ -29,7 +29,15 @@ from dask_coded.graph.settings import Settings
 from dask_coded.runtime.encoded_group import EncodedGroup
 from dask_coded.runtime.group import Group
 
-__all__ = ["ROLE", "Encoded", "EncodedAxis", "EncodedLayer", "encoded_arrays", "reads_encoded"]
+__all__ = [
+    "ROLE",
+    "Encoded",
+    "EncodedAxis",
+    "EncodedLayer",
+    "arrays_in",
+    "encoded_arrays",
+    "reads_encoded",
+]
 
 #: First word of the names of encoded arrays.
 ROLE = "encoded"
@@ -218,6 +226,12 @@ def encoded_arrays(dsk: Any) -> Iterator[Encoded]:
     for layer in getattr(dsk, "layers", {}).values():
         if isinstance(layer, EncodedLayer):
             yield layer.encoded
+
+
+def arrays_in(dsk: Any, known: Mapping[str, Encoded]) -> dict[str, Encoded]:
+    """Return the encoded arrays in a graph, by name: those of `known`, and those that it encodes itself."""
+    found = {encoded.name: encoded for encoded in encoded_arrays(dsk)} | dict(known)
+    return {name: encoded for name, encoded in found.items() if name in dsk.layers}
 
 
 def reads_encoded(dsk: Any) -> bool:

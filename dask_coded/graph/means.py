@@ -20,7 +20,7 @@ from dask.array.reductions import mean_chunk
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from dask_coded.graph.encoded import Encoded, encoded_arrays
+from dask_coded.graph.encoded import Encoded, arrays_in
 from dask_coded.graph.find import Blocks, blocks_of
 from dask_coded.graph.names import layer_name
 from dask_coded.graph.programs import find_programs
@@ -37,7 +37,7 @@ def with_totals(dsk: HighLevelGraph, keys: Iterable[Any], known: Mapping[str, En
     dsk, keys, known
         As for `find_programs`.
     """
-    keys, arrays = list(keys), [*encoded_arrays(dsk), *known.values()]
+    keys, arrays = list(keys), arrays_in(dsk, known).values()
     means = {name for name in dsk.layers if _is_mean(dsk, name)}
     if not means or not any(axis.unscaled for encoded in arrays for axis in encoded.axes):
         return dsk

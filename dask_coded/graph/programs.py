@@ -18,7 +18,7 @@ from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 
-from dask_coded.graph.encoded import Encoded, EncodedAxis, encoded_arrays
+from dask_coded.graph.encoded import Encoded, EncodedAxis, arrays_in
 from dask_coded.graph.find import Refusal, consumers
 from dask_coded.graph.names import name_part
 from dask_coded.graph.program import Program, program_at
@@ -43,8 +43,7 @@ def find_programs(
         Encoded arrays that may be in memory, by name; of those that the graph itself encodes,
         what is said here counts.
     """
-    sources = {encoded.name: encoded for encoded in encoded_arrays(dsk)} | dict(known)
-    sources = {name: encoded for name, encoded in sources.items() if name in dsk.layers}
+    sources = arrays_in(dsk, known)
     if not sources:
         return [], []
     keys = list(keys)

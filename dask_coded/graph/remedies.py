@@ -8,7 +8,7 @@ from typing import Any
 
 from dask.highlevelgraph import HighLevelGraph
 
-from dask_coded.graph.encoded import Encoded, encoded_arrays
+from dask_coded.graph.encoded import Encoded, arrays_in
 from dask_coded.graph.find import Refusal
 from dask_coded.graph.programs import find_programs
 
@@ -27,8 +27,8 @@ def with_remedies(
     stops : list of Refusal
         As it returns them.
     """
-    arrays = dict(known) | {encoded.name: encoded for encoded in encoded_arrays(dsk)}
-    wider = {name: encoded.along_all_axes() for name, encoded in arrays.items() if name in dsk.layers}
+    arrays = arrays_in(dsk, known)
+    wider = {name: encoded.along_all_axes() for name, encoded in arrays.items()}
     if not stops or all(encoded.axes == arrays[name].axes for name, encoded in wider.items()):
         return stops
     programs, _ = find_programs(dsk, keys, wider)
