@@ -30,6 +30,7 @@ HANGING = 150
 KINDS = {
     "encode": lambda x, parity: dc.encode(x, parity=parity).persist(),
     "encode both": lambda x, parity: dc.encode(x, axis=(0, 1), parity=parity).persist(),
+    "encode rows as they are": lambda x, parity: dc.encode(x, parity=parity, scale=False).persist(),
     "persist": lambda x, parity: dc.persist(x, parity=parity),
     "coded": lambda x, parity: x.persist(),
 }
@@ -111,6 +112,7 @@ def play(client: Client, drawn: Round, rng: random.Random) -> None:
             gram = a.T @ (a @ w)
             assert_near(client, x @ w, a @ w)
             assert_near(client, x.T @ (x @ w), gram)
+            assert_near(client, ((x + x[:, ::-1]) @ w).mean(axis=0), ((a + a[:, ::-1]) @ w).mean(axis=0))
             q, r = da.linalg.tsqr(x.rechunk({1: -1}))
             assert_near(client, da.stack([q.T @ q, r.T @ r]), np.stack([np.eye(24), a.T @ a]))
             w = w + 1e-3 * gram

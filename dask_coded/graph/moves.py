@@ -140,6 +140,13 @@ def _taken(x: Symbol, indices: Any, axis: Any = None, **kwargs: Any) -> Symbol:
     return x[tuple(index)]
 
 
+def _repeated(x: Symbol, repeats: Any, axis: Any = None) -> Symbol:
+    along = axis_numbers(axis, x.ndim)
+    if x.coded().axis in along or not isinstance(repeats, int | np.integer):
+        raise Barrier("repetition along the coded axis, or by other numbers than one")
+    return x.like(shape=[n * int(repeats) if d in along and n >= 0 else n for d, n in enumerate(x.shape)])
+
+
 def _reshaped(x: Symbol, shape: Any, **kwargs: Any) -> Symbol:
     before = prod(x.shape[: x.coded().axis])
     new = list(shape) if isinstance(shape, tuple | list) else [shape]
@@ -166,5 +173,6 @@ operation(np.expand_dims, rule=_expanded)
 operation(np.concatenate, rule=_concatenated)
 operation(np.stack, rule=_stacked)
 operation(np.take, rule=_taken)
+operation(np.repeat, rule=_repeated)
 operation(np.reshape, rule=_reshaped)
 operation(np.broadcast_to, rule=_broadcast_to)

@@ -32,7 +32,8 @@ def as_lists(found: Any) -> Any:
 
 def value(x: da.Array, graph: Any) -> np.ndarray:
     """Return the array that the graph yields for `x`."""
-    return np.asarray(da.core.concatenate3(as_lists(dask.get(graph, x.__dask_keys__()))))
+    found = np.asarray(da.core.concatenate3(as_lists(dask.get(graph, x.__dask_keys__()))))
+    return found if x.ndim else found.reshape(())
 
 
 def pieces(graph: Any, group: Group) -> dict[Any, Any]:

@@ -19,6 +19,8 @@ W = matrix((8, 5), (4, 5), seed=1)
 SUMS = {
     "sum": lambda x: x.sum(axis=0),
     "sum, axis kept": lambda x: x.sum(axis=0, keepdims=True),
+    "sum of all": lambda x: x.sum(),
+    "mean of all": lambda x: (x @ W).mean(),
     "sum over both": lambda x: x.sum(keepdims=True),
     "mean": lambda x: x.mean(axis=0),
     "mean over both": lambda x: x.mean(keepdims=True),
@@ -41,7 +43,8 @@ def test_every_lost_sum_decodes(name, parity, rows):
     y = SUMS[name](encode(matrix((12, 8), (rows, 4)), parity=parity, scale=False))
     (program,) = programs(y)[0]
     assert program.summed and program.addends >= max(program.encoded.lengths)
-    assert check(y) == prod(len(n) for n in program.blocks.chunks) // len(program.encoded.lengths)
+    # One number may cancel; it is decoded while its bound is within 1024 roundoffs.
+    assert check(y, bound=1024.0) == prod(map(len, program.blocks.chunks)) // len(program.encoded.lengths)
     for group in groups(rewritten(y)):
         assert {shape[group.axis] for shape in group.shapes} == {group.length} == {1}
 
