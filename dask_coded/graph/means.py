@@ -17,12 +17,12 @@ import numpy as np
 from dask._task_spec import Task, TaskRef
 from dask.array import chunk
 from dask.array.reductions import mean_chunk
+from dask.base import tokenize
 from dask.blockwise import Blockwise
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from dask_coded.graph.encoded import Encoded, arrays_in
 from dask_coded.graph.find import Blocks, blocks_of
-from dask_coded.graph.names import layer_name
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.symbols import Barrier, Symbol
 
@@ -74,7 +74,7 @@ def _is_mean(dsk: HighLevelGraph, name: str) -> bool:
 
 
 def _total(name: str) -> str:
-    return layer_name("sum", name)
+    return f"sum-{tokenize(name)}"
 
 
 def _apart(dsk: HighLevelGraph, means: Iterable[str]) -> HighLevelGraph:

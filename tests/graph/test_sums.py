@@ -129,8 +129,8 @@ def test_means_that_are_not_coded_stay_as_they_are():
     y = da.exp(x).mean(axis=0) + x.mean(axis=0)
     (program,) = programs(y)[0]
     assert check(y) == 2
-    assert len([key for key in rewritten(y) if "sum-mean" in str(key)]) > 0
-    assert not any("sum-mean" in str(key) for key in rewritten(da.exp(x).mean(axis=0)))
+    assert len([key for key in rewritten(y) if str(key).startswith("('sum-")]) > 0
+    assert not any("sum-" in str(key) for key in rewritten(da.exp(x).mean(axis=0)))
 
 
 def decoded_with_bound(group, values, index):
