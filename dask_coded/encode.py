@@ -63,11 +63,12 @@ def encode(
     scale : bool
         Scale rows along the coded axis to one magnitude in parity (default; not for
         integers), so that a small row is decoded as accurately as a large one. With
-        False they are taken as they are, by codes that do not mix the rows of a block:
-        sums and means over the coded axis run coded too, and sums of arrays that are
-        encoded alike: in chunks along it, dtype, parity and code. Rows that a much larger one of
-        their group would drown are then not decoded but waited for or computed again,
-        as all are whose bound exceeds the tolerance.
+        False they are taken as they are, by codes that do not mix the rows of a block
+        (with one parity, by their plain sum). Sums and means over the coded axis then
+        run coded too, and sums of arrays that are encoded alike: in chunks along it,
+        dtype, parity and code. Rows that a much larger one of their group would drown
+        are then not decoded but waited for or computed again, as all are whose bound
+        exceeds the tolerance.
 
     Returns
     -------

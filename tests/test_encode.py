@@ -264,58 +264,6 @@ def test_centred_products_decode_from_means_of_rows(shared: Client) -> None:
     assert_all_freed(client)
 
 
-def test_sums_over_the_coded_axis_decode_and_survive_workers(shared: Client) -> None:
-    client = shared
-    x = dc.encode(blocks(), parity=1, group=4, scale=False).persist()
-    wait(x)
-    settled(client, 2)
-    with testing.delays(client, testing.Constant(), unit=0.3, tasks=lambda name: "matmul" in name):
-        with (
-            testing.slow(client, holders(client, x)[0], factor=10),
-            dask.config.set({"coded.launch": "eager"}),
-        ):
-            assert np.allclose((x @ W).mean(axis=0).compute(), (X @ W).mean(axis=0), rtol=1e-10)
-    figures = dc.report(client).to_dict()
-    assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0
-    kill(client, holders(client, x)[0])
-    assert np.allclose(x.sum(axis=0).compute(), X.sum(axis=0), rtol=1e-10)
-    client.wait_for_workers(WORKERS, timeout=120)
-    settled(client, 2)
-    with testing.freeze(client, holders(client, x)[0]):
-        assert np.allclose((x.T @ da.exp(x.mean(axis=1))).compute(), X.T @ np.exp(X.mean(axis=1)), rtol=1e-10)
-        assert np.allclose((2 * x).sum().compute(), 2 * X.sum(), rtol=1e-10)
-    figures = dc.report(client).to_dict()
-    assert figures["rebuilt"] >= 2 and figures["recomputed"] == figures["errors"] == 0
-    del x
-    assert_all_freed(client)
-
-
-def test_two_arrays_encoded_alike_are_one_sum(shared: Client) -> None:
-    client = shared
-    second = X[::-1] ** 3
-    x, y = (dc.encode(blocks(one), parity=1, group=4, scale=False).persist() for one in (X, second))
-    wait([x, y])
-    settled(client, 4)
-    assert list(dc.explain((x + y) @ W)) == ["coded: matmul (80, 3) of encoded (80, 12)"]
-    with testing.delays(client, testing.Constant(), unit=0.3, tasks=lambda name: "matmul" in name):
-        with (
-            testing.slow(client, holders(client, x)[0], factor=10),
-            dask.config.set({"coded.launch": "eager"}),
-        ):
-            assert np.allclose(((x + y) @ W).compute(), (X + second) @ W, rtol=1e-10)
-    figures = dc.report(client).to_dict()
-    assert figures["decoded"] >= 1 and figures["recomputed"] == figures["errors"] == figures["refused"] == 0
-    kill(client, holders(client, y)[0])
-    assert np.allclose((x @ W - y @ W).compute(), (X - second) @ W, rtol=1e-10)
-    client.wait_for_workers(WORKERS, timeout=120)
-    settled(client, 4)
-    with testing.freeze(client, holders(client, y)[0]):
-        assert np.allclose((x + y).sum(axis=0).compute(), (X + second).sum(axis=0), rtol=1e-10)
-    assert dc.report(client).to_dict()["errors"] == 0
-    del x, y
-    assert_all_freed(client)
-
-
 def encoded_by_rows_and_columns(client: Client) -> da.Array:
     """Return an array of 4 x 3 blocks, encoded and whole, each piece of a group on a worker of its own."""
     x = dc.encode(grid(), axis=(0, 1), parity=1).persist()

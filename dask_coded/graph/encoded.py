@@ -19,6 +19,7 @@ import numpy as np
 from dask._task_spec import Alias
 from dask.highlevelgraph import MaterializedLayer
 
+from dask_coded import codes
 from dask_coded.codes import Code
 from dask_coded.graph.doors import EVERYWHERE, Door
 from dask_coded.graph.find import Blocks, Chunks, CodedAxis, Operand
@@ -119,8 +120,8 @@ class EncodedAxis:
         """Return the code of a group."""
         if self.explicit is not None:
             return self.explicit
-        if not self.scaled:  # sums of rows need a code that does not cut blocks
-            return parity_code(len(cut), self.parity, 1)
+        if not self.scaled:  # sums of rows need a code that does not cut blocks, at best plain sums
+            return codes.parity(len(cut), self.parity, 1)
         return parity_code(len(cut), self.parity, max(self.lengths[row] for row in cut))
 
     def inputs(self, cut: Place) -> Inputs:

@@ -25,6 +25,7 @@ from dask_coded.graph.program import Program
 from dask_coded.graph.programs import find_programs
 from dask_coded.graph.rewrite import Plan, rewrite
 from dask_coded.graph.settings import Settings
+from dask_coded.graph.totals import tree_layers
 from dask_coded.graph.views import with_own_views
 
 __all__ = ["CodedOptimizer", "explain"]
@@ -108,7 +109,7 @@ class CodedOptimizer:
         groups = 0
         for plan in plans:
             try:
-                flat, made = rewrite(flat, plan, self.settings)
+                flat, made = rewrite(flat, plan, self.settings, wanted)
             except NotSeparable as reason:
                 logger.info("%s: left to plain Dask; %s", plan.product.label, reason)
                 self.warn(f"{plan.product.label} is not coded: Dask's tasks for it mix its lanes")
@@ -137,6 +138,8 @@ def _boundaries(dsk: HighLevelGraph, wanted: Iterable[Any], plans: list[Plan]) -
         if isinstance(plan.product, Program):
             names |= {source for layer in plan.product.layers for source in dsk.dependencies[layer]}
             names -= plan.product.layers - {plan.product.target}
+            if plan.product.summed:
+                names |= tree_layers(dsk, plan.product.target)
     culled = dsk.cull(list(wanted))
     kept = [key for layer in culled.layers.values() for key in _blocks(layer, names)]
     # Parity and row scales read all blocks of their rows, even if nothing else does.

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from dask_coded.graph.lanes import Lane, NotSeparable, trace
 from dask_coded.graph.names import fingerprint, is_block, name_part, renamed
 from dask_coded.graph.program import Program
 from dask_coded.graph.settings import Settings
+from dask_coded.graph.totals import totals
 from dask_coded.runtime.group import Group
 from dask_coded.runtime.quorum import Quorum
 
@@ -125,7 +126,7 @@ class Draft:
         self.lanes[-1] = (*means.values(), *self.lanes[-1], own)
 
 
-def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
+def rewrite(flat: Flat, plan: Plan, settings: Settings, requested: Collection[Any] = ()) -> tuple[Flat, int]:
     """Return the graph with the product coded, and the number of groups made.
 
     Parameters
@@ -137,6 +138,8 @@ def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
         What to code.
     settings : Settings
         How.
+    requested : collection of keys
+        What is to be computed.
 
     Raises
     ------
@@ -155,6 +158,9 @@ def rewrite(flat: Flat, plan: Plan, settings: Settings) -> tuple[Flat, int]:
     for group, draft in drafts:
         out |= draft.tasks | draft.inputs
         out |= {key: Quorum.of(group, index) for index, key in enumerate(group.targets)}
+    if isinstance(plan.product, Program) and plan.product.summed and settings.launch != "adaptive":
+        for total, tasks in totals(flat, plan.product.target, [group for group, _ in drafts], requested):
+            out |= tasks | {total.targets[0]: Quorum.of(total, 0)}
     return out, len(drafts)
 
 

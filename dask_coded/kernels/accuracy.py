@@ -7,9 +7,9 @@ magnitude for 8 terms. Sums of more terms round more often: over 4096 rows of on
 value, the least favourable, the worst factor grew to about 1.5 times the root of
 the number of terms. Pieces that are products are wrong themselves: by up to 20 u for
 inner dimensions from 64 to 65536, worst near 1024. Sums of n numbers, added in turn, are
-wrong by 0.15 to 0.5 sqrt(n) u for numbers of several distributions; n times one number
+wrong by 0.15 to 0.6 sqrt(n) u for numbers of several distributions; n times one number
 is the exception, where errors go one way: up to n / 8 u, in a block that is not decoded too.
-The error E assumed here is max(4, 2 sqrt(terms)) + 12 + sqrt(n - 1) / 2 times the figure.
+The error E assumed here is max(4, 2 sqrt(terms)) + 12 + 3/4 sqrt(n - 1) times the figure.
 Besides, terms below the smallest normal number are known to one subnormal step only,
 and a piece is itself a sum of many.
 
@@ -238,7 +238,7 @@ class ErrorEstimate:
         coarse = unit * norms.results if self.result.itemsize < self.work.itemsize else 0.0
         terms = np.count_nonzero(weights, axis=1, keepdims=True)
         safety = np.maximum(SAFETY[0], SAFETY[1] * np.sqrt(terms))
-        made = (PRODUCT + np.sqrt(self.addends - 1) / 2) * work_unit * _spread(weights, norms.sources)
+        made = (PRODUCT + 0.75 * np.sqrt(self.addends - 1)) * work_unit * _spread(weights, norms.sources)
         errors: Block = safety * _spread(weights, known) + made + work_step * root + kept + coarse
         return errors
 

@@ -99,6 +99,9 @@ class Group:
         The lanes add numbers to blocks: those of rows of zeros are none.
     addends : int
         Numbers that the lanes add up, one after the other, to one.
+    parts : tuple of str
+        Groups whose targets add up to the only target. Its second piece adds up their
+        parity: the same sum in another order, for when their targets cannot be decoded.
     """
 
     name: str
@@ -120,6 +123,7 @@ class Group:
     patience: float | None = None
     affine: bool = False
     addends: int = 1
+    parts: tuple[str, ...] = ()
 
     @property
     def substitutes(self) -> bool:

@@ -261,7 +261,8 @@ class Machine:
         book.done[index] = decoded
         book.decodable_since.pop(index, None)
         self._note(book, now, "decoded" if decoded else "done", event.key)
-        return self._advance(book, now) + self._close_if_done(book, now)
+        ended = self._end_parts(book, now) if decoded else []
+        return self._advance(book, now) + self._close_if_done(book, now) + ended
 
     def _count_decoded(self, book: Book, decoding: Decoding, seconds: float) -> None:
         counters = self.counters
@@ -457,7 +458,7 @@ class Machine:
             if key in lane and piece not in book.sources:
                 if piece not in book.late:
                     book.late[piece] = now
-                    self.counters.late += 1
+                    self.counters.late += not book.group.parts
                     self._note(book, now, "late", key)
                 return True
         return False
@@ -467,6 +468,8 @@ class Machine:
         missing = book.missing()
         if not missing:
             return []
+        if book.group.parts:
+            return self._add_up_parity(book, event.now)
         spare = book.group.late.spare
         late_tasks = [key for piece in missing for key in book.group.lanes[piece] if key in late]
         late_seconds = sum(self.cohorts.typical(self._cohort_of[key]) for key in late_tasks)
@@ -482,6 +485,31 @@ class Machine:
             worth = math.inf if in_vain else lane_seconds + RERUN_COST
             return self._launch(book, parity[:wanted], event.now, worth)
         return [step for key in late_tasks for step in self._rerun(key, event)]
+
+    def _add_up_parity(self, book: Book, now: float) -> list[do.Instruction]:
+        """Compute a sum from parity, once more of its parts are late than parity can repair."""
+        parts = [self.books[name] for name in book.group.parts if name in self.books]
+        beyond = len(parts) == len(book.group.parts) and any(map(_is_beyond_parity, parts))
+        if book.launched or not beyond or any(part.inputs_gone or part.dead for part in parts):
+            return []
+        found: list[do.Instruction] = []
+        seconds = RERUN_COST
+        for part in parts:
+            seconds += self._lane_seconds(part, part.parity[0])
+            found += self._launch(part, part.parity, now, seconds) if part.open else []
+        return found + self._launch(book, book.parity, now, seconds)
+
+    def _end_parts(self, book: Book, now: float) -> list[do.Instruction]:
+        """A sum is there: nobody waits for what it would have been made of."""
+        found: list[do.Instruction] = []
+        for part in (self.books[name] for name in book.group.parts if name in self.books):
+            ended = part.pending if part.open else []
+            if ended:
+                found.append(do.Drop(tuple(part.group.targets[index] for index in ended)))
+                for index in ended:
+                    part.give_up(index)
+                found += self._close_if_done(part, now)
+        return found
 
     def _ran_again_in_vain(self, key: Hashable, event: ev.Ticked) -> bool:
         return key in self.reruns and self.held.is_hopeless(event.running[key], HOPELESS, RERUN_COST)
@@ -553,3 +581,9 @@ class Machine:
         for key, names in self._books_of.items():
             assert names and names <= self.books.keys(), key
         assert self._cohort_of.keys() <= self._books_of.keys()
+
+
+def _is_beyond_parity(book: Book) -> bool:
+    """Tell whether more pieces are late than parity can stand in for."""
+    missing = book.missing()
+    return len(missing) > len(book.group.code.helpful(missing, book.usable_parity))

@@ -13,7 +13,7 @@ from dask_coded.codes.code import Decoding
 from dask_coded.kernels import decode_block, levels_of_results
 from dask_coded.runtime.group import Group
 
-__all__ = ["TOPIC", "decode", "decode_task", "own_task", "prior_block", "substitute"]
+__all__ = ["DECODES", "TOPIC", "decode", "decode_task", "own_task", "prior_block", "same_sum", "substitute"]
 
 #: Event topic under which workers tell the bound of each decode.
 TOPIC = "dask-coded"
@@ -64,10 +64,21 @@ def substitute(prior: Any) -> Any:
     return prior
 
 
+def same_sum(total: Any) -> Any:
+    """Return a sum that was added up in another order."""
+    return total
+
+
+#: What the task of a target runs when it does not wait for its own piece.
+DECODES = (decode, substitute, same_sum)
+
+
 def decode_task(group: Group, index: int, decoding: Decoding, sources: tuple[Any, ...]) -> Task:
     """Return the task that yields target `index` from `sources`."""
     if group.substitutes:
         return Task(group.targets[index], substitute, TaskRef(sources[0]))
+    if group.parts:
+        return Task(group.targets[index], same_sum, TaskRef(sources[0]))
     shape = group.shapes[index]
     across = math.prod(n for axis, n in enumerate(shape) if axis != group.axis)
     row_of = {piece: row for row, piece in enumerate(group.code.systematic)}

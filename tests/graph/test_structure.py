@@ -210,11 +210,11 @@ def test_one_product_is_given_up_and_the_other_is_coded(monkeypatch):
 
     genuine, seen = optimizer.rewrite, []
 
-    def rewrite(flat, plan, settings):
+    def rewrite(flat, plan, settings, requested=()):
         seen.append(plan)
         if len(seen) == 1:
             raise NotSeparable("for the test")
-        return genuine(flat, plan, settings)
+        return genuine(flat, plan, settings, requested)
 
     monkeypatch.setattr(optimizer, "rewrite", rewrite)
     x = PROBLEMS["two products"]()

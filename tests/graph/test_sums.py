@@ -36,6 +36,12 @@ SUMS = {
 }
 
 
+def parted(graph):
+    """Return the groups of sums of blocks, and those of sums of them all."""
+    found = groups(graph)
+    return [group for group in found if not group.parts], [group for group in found if group.parts]
+
+
 @pytest.mark.parametrize("rows", [3, (4, 1, 2, 5)], ids=["even", "ragged"])
 @pytest.mark.parametrize("parity", [1, 2, 3])
 @pytest.mark.parametrize("name", SUMS)
@@ -45,7 +51,10 @@ def test_every_lost_sum_decodes(name, parity, rows):
     assert program.summed and program.addends >= max(program.encoded.lengths)
     # One number may cancel; it is decoded while its bound is within 1024 roundoffs.
     assert check(y, bound=1024.0) == prod(map(len, program.blocks.chunks)) // len(program.encoded.lengths)
-    for group in groups(rewritten(y)):
+    of_blocks, of_all = parted(rewritten(y))
+    assert bool(of_all) == (parity == 1), "more than one parity is no plain sum"
+    assert {name for group in of_all for name in group.parts} == {group.name for group in of_blocks if of_all}
+    for group in of_blocks:
         assert {shape[group.axis] for shape in group.shapes} == {group.length} == {1}
 
 
@@ -111,13 +120,38 @@ def test_numbers_added_to_sums_are_left_to_plain_dask():
         assert check(y) == 2, "up to the sums"
 
 
+NO_TOTALS = {
+    "read before it is whole": lambda x: (y := x.sum(axis=0, keepdims=True, split_every=2)) + y.sum(axis=0),
+    "trees that share sums": lambda x: da.stack([x.sum(axis=0, split_every=k) for k in (2, 3)]),
+    "another reduction": lambda x: da.reduction(
+        x, np.sum, np.max, combine=np.max, axis=0, dtype="f8", concatenate=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_TOTALS)
+def test_what_is_no_tree_of_sums_is_not_taken_for_one(name):
+    y = NO_TOTALS[name](encode(matrix((12, 8), (3, 4)), scale=False))
+    _, of_all = parted(rewritten(y))
+    assert not of_all or name == "read before it is whole"
+    check(y)
+
+
+def test_sums_in_many_steps_and_groups():
+    x = encode(matrix((36, 8), (3, 4)), scale=False, group=4)
+    for y in (x.sum(axis=0, split_every=2), x.mean(axis=0, split_every=3), (x @ W).sum(split_every=2)):
+        of_blocks, of_all = parted(rewritten(y))
+        assert {len(group.parts) for group in of_all} == {len(of_blocks) // len(of_all)}
+        check(y, bound=1024.0)
+
+
 def test_small_rows_and_nan_are_refused():
     rows = np.ones((12, 8))
     rows[3:6] = 1e-20
     rows[7, 0] = np.nan
     y = encode(da.from_array(rows, chunks=(3, 8)), scale=False).sum(axis=0)
     graph = rewritten(y)
-    (group,) = groups(graph)
+    ((group,), _) = parted(graph)
     values = pieces(graph, group)
     for index in (0, 1, 3):
         with pytest.raises(DecodeRefused):
@@ -156,7 +190,7 @@ def test_the_bound_holds_for_long_sums(values, count):
     }
     y = encode(da.from_array(draw[values](), chunks=(count, 4)), scale=False).sum(axis=0)
     graph = rewritten(y)
-    (group,) = groups(graph)
+    ((group,), _) = parted(graph)
     values = pieces(graph, group)
     for index in range(4):
         own = values[group.pieces[group.code.systematic[index]]]

@@ -34,7 +34,7 @@ from dask_coded.runtime.scheduler_plugin.versions import Versions
 from dask_coded.runtime.scheduler_plugin.watching import TEND
 from dask_coded.runtime.scheduler_plugin.workers import give_plugin
 from dask_coded.runtime.snapshot import Counters
-from dask_coded.runtime.tasks import TOPIC, decode, substitute
+from dask_coded.runtime.tasks import DECODES, TOPIC
 from dask_coded.runtime.worker_plugin import UnlinkPlugin
 
 if TYPE_CHECKING:
@@ -405,7 +405,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if not self.machine.knows(key):
             self.machine.cohorts.finished(ts.group.name, seconds)
             return
-        decoded = getattr(ts.run_spec, "func", None) in (decode, substitute)
+        decoded = getattr(ts.run_spec, "func", None) in DECODES
         if any(key in book.target_of for book in self.machine.books_of(key)):
             self.versions.on_target(ts, decoded)
         self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker, turnaround))
