@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,15 +135,7 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
     lengths = (1,) * len(encoded.lengths) if summed else encoded.lengths
     if axis is None or blocks.chunks[axis] != lengths:
         raise Barrier("its blocks along the coded axis are not those of the array")
-    forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
-    if any(key[1 + axis] != seen.row for key, seen in found):
-        raise Barrier("its blocks along the coded axis are in another order")
-    if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
-        raise Barrier("it does not do the same to all blocks along the coded axis")
-    if any(seen.value.constant for _, seen in found):
-        raise Barrier("some of its blocks are made of constants alone")
-    if not all(seen.value.work for _, seen in found):
-        raise Barrier("nothing is computed on the way that would be worth decoding")
+    _check_lanes(found, axis)
     _check_precision(blocks.dtype, np.dtype(encoded.dtype), [seen.value for _, seen in found])
     rows = tuple(sorted({seen.row for _, seen in found}))
     coded = CodedAxis(0, encoded.axis, axis, encoded.lengths, rows)
@@ -161,6 +153,19 @@ def program_at(walk: Walk, target: str, layers: set[str]) -> Program:
         summed,
         max(seen.value.addends for _, seen in found) * (max(encoded.lengths) if summed else 1),
     )
+
+
+def _check_lanes(found: Sequence[tuple[Key, Seen]], axis: int) -> None:
+    """Raise Barrier unless blocks of all rows come about alike, by work that a decode would spare."""
+    forms = {(*key[1 : 1 + axis], *key[2 + axis :]): seen.form for key, seen in found}
+    if any(key[1 + axis] != seen.row for key, seen in found):
+        raise Barrier("its blocks along the coded axis are in another order")
+    if any(forms[(*key[1 : 1 + axis], *key[2 + axis :])] != seen.form for key, seen in found):
+        raise Barrier("it does not do the same to all blocks along the coded axis")
+    if any(seen.value.constant for _, seen in found):
+        raise Barrier("some of its blocks are made of constants alone")
+    if not all(seen.value.work for _, seen in found):
+        raise Barrier("nothing is computed on the way that would be worth decoding")
 
 
 def _entries(walk: Walk, array: str, layers: Iterable[str]) -> frozenset[str]:
