@@ -67,7 +67,8 @@ def test_loses_two_at_once_and_then_too_many(shared: Client, tmp_path: Any) -> N
     kill(client, *holders(client, x)[:3])
     client.wait_for_workers(WORKERS, timeout=120)
     same_bytes(x, expected)
-    assert 5 <= len(runs.read_text()) <= 7, "three of six pieces are lost: Dask computes them again"
+    # Three of six pieces are lost: Dask computes the blocks among them again, some on a worker that is next.
+    assert 5 <= len(runs.read_text()) <= 9
     assert dc.report(client).to_dict()["errors"] == 0
     del x
     assert_nothing_left(client)
