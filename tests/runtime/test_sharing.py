@@ -23,7 +23,10 @@ pytestmark = pytest.mark.cluster
 async def shared_out(c, s, workers, **kwargs):
     """Begin a graph whose blocks lie on the workers in turn; the first worker is known to be slow."""
     plugin = await plugin_on(c, s)
-    await c.get(graph("1", seconds=0.05), "total-1", sync=False)
+    patient = Lateness(
+        min_task_runtime=5.0, interval=0.02
+    )  # on a busy machine, too, nothing is late in the first
+    await c.get(graph("1", seconds=0.05, late=patient), "total-1", sync=False)
     await nothing_left(s, plugin)
     addresses = [worker.address for worker in workers]
     loads = [
