@@ -73,9 +73,9 @@ def totals(
         What is to be computed.
     """
     sums = {group.name: plain_sum(group) for group in groups}
-    below = _trees(flat, {key for key in flat if is_block(key, target)}, requested)
-    if None in sums.values() or below is None:
+    if None in sums.values():
         return
+    below = _trees(flat, {key for key in flat if is_block(key, target)}, requested)
     group_of = {key: group for group in groups for key in group.targets}
     for root, tasks in below.items():
         read = _read(flat, tasks)
@@ -91,8 +91,8 @@ def plain_sum(group: Group) -> Any:
     return next((group.pieces[t] for t in found), None)
 
 
-def _trees(flat: Flat, targets: set[Any], requested: Collection[Any]) -> dict[Any, set[Any]] | None:
-    """Return for each sum of targets the tasks that add them up, None if anything else reads some."""
+def _trees(flat: Flat, targets: set[Any], requested: Collection[Any]) -> dict[Any, set[Any]]:
+    """Return for each sum of targets the tasks that add them up; nothing if anything else reads some."""
     readers: dict[Any, list[Any]] = defaultdict(list)
     for key, task in flat.items():
         for dependency in task.dependencies:
@@ -110,7 +110,7 @@ def _trees(flat: Flat, targets: set[Any], requested: Collection[Any]) -> dict[An
     outside = any(reader not in below for key in targets for reader in readers[key])
     served = Counter(key for root in roots for key in _read(flat, below[root]))
     if outside or any(count > 1 for count in served.values()) or not (targets | inner).isdisjoint(requested):
-        return None
+        return {}
     return {root: below[root] for root in roots}
 
 

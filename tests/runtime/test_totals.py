@@ -142,7 +142,7 @@ def test_an_unrelated_group_is_not_touched(driver, groups):
 def with_total(name, **options):
     """Return a graph whose last task may add up parity instead."""
     tasks = graph(name, r=1, **options)
-    (key,) = (key for key in tasks if key == f"total-{name}")
+    key = f"total-{name}"
     of_blocks = next(task.group for task in tasks.values() if isinstance(task, Quorum))
     of_all = total_of(of_blocks, targets=(key,), late=of_blocks.late)
     own, other = of_all.pieces
