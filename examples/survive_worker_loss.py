@@ -60,7 +60,8 @@ def run(client: Client, workers: int, steps: int, persist: Persist) -> tuple[flo
         for _ in range(steps):
             v = step(a, v, persist)
         usual = (perf_counter() - began) / steps
-        sleep(1.0)  # parity of the last step is on its way
+        while persist is not plain and dc.report(client).to_dict()["kept_unprotected"]:
+            sleep(0.05)  # parity of the last step is on its way
         testing.kill(client, next(worker for workers in client.who_has(v).values() for worker in workers))
         began = perf_counter()
         v = step(a, v, persist)
