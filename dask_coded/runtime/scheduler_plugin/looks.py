@@ -152,19 +152,22 @@ class Looks:
         waiting = ws.metrics.get("task_counts", {}).get("ready", 0)
         return bool(ws.processing) and waiting > 0 and self.dropped(ws) >= ws.nthreads
 
-    def silent(self, now: float, seconds: float, every: float) -> tuple[str, ...]:
+    def silent(
+        self, now: float, seconds: float, every: float, suspects: Container[str] = ()
+    ) -> tuple[str, ...]:
         """Return the workers that gave no sign of life for too long; called `every` so many seconds.
 
-        None after the scheduler itself was deaf for a while.
+        Half as long is too long for `suspects`: they are held back already, so little is lost by
+        an error, and every iteration waits for what they hold. None after the scheduler itself
+        was deaf for a while.
         """
         if now - self._last_look > 2 * every + DEAF:
             self._awake_since = now
         self._last_look = now
         bound = max(seconds, 4 * heartbeat_interval(len(self.scheduler.workers)))
-        if now - self._awake_since <= bound:
-            return ()
-        return tuple(
-            ws.address
-            for ws in self.scheduler.workers.values()
-            if now - max(ws.last_seen, self.delivered.get(ws.address, 0.0)) > bound
-        )
+
+        def is_silent(ws: WorkerState) -> bool:
+            last_seen = max(ws.last_seen, self.delivered.get(ws.address, 0.0), self._awake_since)
+            return bool(now - last_seen > (bound / 2 if ws.address in suspects else bound))
+
+        return tuple(ws.address for ws in self.scheduler.workers.values() if is_silent(ws))

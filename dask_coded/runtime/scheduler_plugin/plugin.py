@@ -458,7 +458,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self._give_back_cancelled()
         threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
         lateness = self.machine.lateness
-        silent = self.looks.silent(now, lateness.silence, lateness.interval)
+        silent = self.looks.silent(now, lateness.silence, lateness.interval, self.machine.held)
         running, arriving = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
         occupied = self.looks.occupied(self._cohort)

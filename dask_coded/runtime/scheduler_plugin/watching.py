@@ -43,7 +43,7 @@ class Watching:
 
     def __call__(self, now: float) -> None:
         """Do without the workers that do not answer, until they do again."""
-        silent = set(self.hands.looks.silent(now, self.silence, TEND))
+        silent = set(self.hands.looks.silent(now, self.silence, TEND, self.hands.paused))
         # Where most are silent the machine is too busy, and there is too little to rebuild from.
         if len(silent | self.frozen) <= len(self.scheduler.workers) // 2:
             for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
