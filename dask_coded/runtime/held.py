@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterator, Mapping
+from typing import NamedTuple
 
 from dask_coded.runtime import events as ev
 from dask_coded.runtime import instructions as do
@@ -12,10 +13,17 @@ from dask_coded.runtime.policy import HOLD_COST, HOPELESS, workers_to_spare
 from dask_coded.runtime.probation import Probation
 from dask_coded.runtime.snapshot import Counters
 
-__all__ = ["Held"]
+__all__ = ["Held", "Overtaken"]
 
 #: Seconds after the last group closed in which the next iteration may begin.
 BETWEEN_GROUPS = 1.0
+
+
+class Overtaken(NamedTuple):
+    """A task that a decode came before: since when, and how many seconds it usually takes."""
+
+    since: float
+    typical: float
 
 
 class Held(Collection[str]):
@@ -100,17 +108,17 @@ class Held(Collection[str]):
         )
 
     def hold_late_workers(
-        self, late: Collection[Hashable], overtaken: Mapping[Hashable, tuple[float, float]]
+        self, late: Collection[Hashable], overtaken: Mapping[Hashable, Overtaken]
     ) -> list[do.Instruction]:
         """Hold back workers on which every thread runs a late task.
 
-        A decode came before those that are `overtaken`; by each how long it usually takes, last. What else
-        nobody waits for any more, such as parity that came second, soon ends by itself.
+        A decode came before those that are `overtaken`. What else nobody waits for any more, such as parity
+        that came second, soon ends by itself.
         """
         stuck = Counter(
             look.worker
             for key, look in self.look.running.items()
-            if (look.overtaken and key in overtaken and look.seconds > overtaken[key][1])
+            if (look.overtaken and key in overtaken and look.seconds > overtaken[key].typical)
             or ((look.overtaken or key in late) and self.is_hopeless(look, HOPELESS, HOLD_COST))
         )
         return self._hold_stuck(stuck, "every thread runs a late task")

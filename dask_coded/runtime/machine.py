@@ -36,7 +36,7 @@ from dask_coded.runtime import instructions as do
 from dask_coded.runtime.book import Book
 from dask_coded.runtime.cohorts import Cohorts
 from dask_coded.runtime.group import Lateness
-from dask_coded.runtime.held import Held
+from dask_coded.runtime.held import Held, Overtaken
 from dask_coded.runtime.policy import (
     HOPELESS,
     HOPELESS_OTHER,
@@ -79,7 +79,7 @@ class Machine:
         self.shares = Shares()
         self.reruns: dict[Hashable, int] = {}
         #: Own pieces that a decode came before, when, and how long they usually take; may outlive groups.
-        self.overtaken: dict[Hashable, tuple[float, float]] = {}
+        self.overtaken: dict[Hashable, Overtaken] = {}
         self._books_of: dict[Hashable, set[str]] = {}
         self._cohort_of: dict[Hashable, str] = {}
         self._log: deque[tuple[float, str, str, Hashable]] = deque(maxlen=2000)
@@ -254,7 +254,7 @@ class Machine:
             self._count_decoded(book, decoding, event.seconds)
             if own not in book.sources and own not in book.omitted:
                 piece = book.group.pieces[own]
-                self.overtaken[piece] = (now, self.cohorts.typical(self._cohort_of.get(piece, "")))
+                self.overtaken[piece] = Overtaken(now, self.cohorts.typical(self._cohort_of.get(piece, "")))
         elif not event.decoded:
             book.arrived(own, event.key)
         book.gone.discard(index)
