@@ -14,6 +14,8 @@ import numpy as np
 from distributed import Client
 from test_faults import assert_nothing_left
 
+import dask_coded as dc
+
 
 def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) -> da.Array:
     """Return an array whose every computed block leaves a mark in the file `runs`."""
@@ -29,6 +31,16 @@ def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) 
         return values.view(dtype).reshape(info["chunk-shape"])
 
     return da.map_blocks(make, chunks=(sizes,), dtype=np.dtype(dtype), meta=np.empty(0, dtype))
+
+
+def decoded(client: Client, compute: Callable[[], Any]) -> Any:
+    """Return a result that took a decode; a slow worker's block may be read elsewhere in time."""
+    before = dc.report(client).to_dict()["decoded"]
+    for _ in range(10):
+        found = compute()
+        if dc.report(client).to_dict()["decoded"] > before:
+            return found
+    raise AssertionError(f"nothing was decoded: {dc.report(client)}")
 
 
 def holders(client: Client, x: Any) -> list[str]:
