@@ -57,20 +57,27 @@ def test_task_is_not_begun_with_before_the_one_before_it_is_delivered() -> None:
     assert looks.turnaround("z", "w", now=11.0) == 0.0
 
 
-def silent_after(seconds: float, suspects: tuple[str, ...] = (), pause: float = 0.2) -> tuple[str, ...]:
-    """Return who is silent, with 2.5 s allowed, so long after a heartbeat of both workers."""
+def silent_after(
+    seconds: float, suspects: tuple[str, ...] = (), pause: float = 0.2, others: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Return who is silent, with 2.5 s allowed, so long after the last heartbeat of all but `others`."""
     workers = {name: Worker(last_seen=10.0, address=name) for name in ("v", "w")}
     looks = Looks(SimpleNamespace(workers=workers))
     looks.silent(10.0, 2.5, 0.2)
     for step in range(1, 1 + round(seconds / pause)):
-        found = looks.silent(10.0 + step * pause, 2.5, 0.2, suspects)
+        now = 10.0 + step * pause
+        for name in others:
+            workers[name].last_seen = now - 0.4
+        found = looks.silent(now, 2.5, 0.2, suspects)
     return found
 
 
 def test_silence_lasts_half_as_long_for_a_worker_that_is_held_back() -> None:
     assert silent_after(2.4) == () and silent_after(2.6) == ("v", "w")
-    assert silent_after(1.2, ("w",)) == () and silent_after(1.4, ("w",)) == ("w",)
+    assert silent_after(1.2, ("w",), others=("v",)) == ()
+    assert silent_after(1.4, ("w",), others=("v",)) == ("w",)
+    assert silent_after(2.4, ("w",)) == (), "the machine is busy"
 
 
 def test_nobody_is_silent_just_after_the_scheduler_was_deaf() -> None:
-    assert silent_after(4.0, ("w",), pause=2.0) == ()
+    assert silent_after(4.0, ("w",), pause=2.0, others=("v",)) == ()

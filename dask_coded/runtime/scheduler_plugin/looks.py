@@ -20,6 +20,8 @@ __all__ = ["Looks"]
 HEARTBEAT_AGE = 0.15
 #: Seconds by which a look may be late before the scheduler itself counts as deaf meanwhile.
 DEAF = 0.5
+#: Heartbeats after which one of a worker that is not busy has arrived for certain.
+PUNCTUAL = 1.5
 
 
 class Looks:
@@ -157,17 +159,20 @@ class Looks:
     ) -> tuple[str, ...]:
         """Return the workers that gave no sign of life for too long; called `every` so many seconds.
 
-        Half as long is too long for `suspects`: they are held back already, so little is lost by
-        an error, and every iteration waits for what they hold. None after the scheduler itself
-        was deaf for a while.
+        Half as long is too long for `suspects`, which are held back already: every iteration waits for
+        what they hold. But not where others too are behind with their heartbeats: the machine is busy.
+        None after the scheduler itself was deaf for a while.
         """
         if now - self._last_look > 2 * every + DEAF:
             self._awake_since = now
         self._last_look = now
-        bound = max(seconds, 4 * heartbeat_interval(len(self.scheduler.workers)))
-
-        def is_silent(ws: WorkerState) -> bool:
-            last_seen = max(ws.last_seen, self.delivered.get(ws.address, 0.0), self._awake_since)
-            return bool(now - last_seen > (bound / 2 if ws.address in suspects else bound))
-
-        return tuple(ws.address for ws in self.scheduler.workers.values() if is_silent(ws))
+        beat = heartbeat_interval(len(self.scheduler.workers))
+        bound = max(seconds, 4 * beat)
+        silence = {
+            address: now - max(ws.last_seen, self.delivered.get(address, 0.0), self._awake_since)
+            for address, ws in self.scheduler.workers.items()
+        }
+        behind = [address for address, lasts in silence.items() if lasts > PUNCTUAL * beat]
+        if all(address in suspects for address in behind):
+            bound /= 2
+        return tuple(address for address in behind if silence[address] > bound)
