@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from time import monotonic, sleep
 from typing import Any
 
@@ -120,7 +121,14 @@ def processes(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
     """Start the worker processes that the tests of a module share, as many as its `WORKERS`."""
     with dask.config.set(SHORT_CONNECTS), no_process_left():
         with LocalCluster(n_workers=request.module.WORKERS, **PROCESSES) as cluster:
+            with Client(cluster) as client:
+                client.run(imports)  # with the first task of a test they would silence the worker
             yield cluster
+
+
+def imports() -> None:
+    import_module("dask.array")
+    import_module("dask_coded")
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 from distributed import Client
 from test_faults import assert_nothing_left
 
 import dask_coded as dc
+from dask_coded import testing
 
 
 def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) -> da.Array:
@@ -33,11 +35,15 @@ def source(runs: Any, dtype: str = "float64", blocks: int = 6, rows: int = 500) 
     return da.map_blocks(make, chunks=(sizes,), dtype=np.dtype(dtype), meta=np.empty(0, dtype))
 
 
-def decoded(client: Client, compute: Callable[[], Any]) -> Any:
-    """Return a result that took a decode; a slow worker's block may be read elsewhere in time."""
+def decoded(client: Client, x: Any, compute: Callable[[], Any]) -> Any:
+    """Return a result that took a decode: one holder of `x` after the other is slow, until one does.
+
+    Dask may read a slow worker's block where another operand is, which is then no late piece.
+    """
     before = dc.report(client).to_dict()["decoded"]
-    for _ in range(10):
-        found = compute()
+    for worker in holders(client, x):
+        with testing.slow(client, worker, factor=10), dask.config.set({"coded.launch": "eager"}):
+            found = compute()
         if dc.report(client).to_dict()["decoded"] > before:
             return found
     raise AssertionError(f"nothing was decoded: {dc.report(client)}")
