@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from dask.highlevelgraph import HighLevelGraph
 from distributed import Client, wait
 from persist_helpers import assert_all_freed, decoded, holders, kill, settled
+from test_faults import finished
 
 import dask_coded as dc
 from dask_coded import testing
@@ -161,17 +161,6 @@ def test_a_plugin_of_the_user_stays() -> None:
 
 
 # --------------------------------------------------------------------- on a cluster
-
-
-def prefixes(dask_scheduler: Any) -> Counter[str]:
-    """Return how many tasks of each kind have finished."""
-    return Counter(
-        {name: prefix.state_counts["memory"] for name, prefix in dask_scheduler.task_prefixes.items()}
-    )
-
-
-def finished(client: Client, kind: str) -> int:
-    return sum(n for name, n in client.run_on_scheduler(prefixes).items() if name.startswith(kind))
 
 
 def encodes(client: Client) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.utils import key_split
 from distributed import Client, wait
 
 import dask_coded as dc
@@ -86,6 +85,17 @@ def assert_nothing_left(client: Client, seconds: float = 60.0) -> None:
             break
         time.sleep(0.1)
     assert not any(data.values())
+
+
+def prefixes(dask_scheduler: Any) -> Counter[str]:
+    """Return how many tasks of each kind have finished."""
+    return Counter(
+        {name: prefix.state_counts["memory"] for name, prefix in dask_scheduler.task_prefixes.items()}
+    )
+
+
+def finished(client: Client, kind: str) -> int:
+    return sum(n for name, n in client.run_on_scheduler(prefixes).items() if name.startswith(kind))
 
 
 During = Callable[[ExitStack, testing.Delays], None]
@@ -182,13 +192,6 @@ def make_block(block_id: tuple[int, int] = (0, 0)) -> np.ndarray:
     return np.full((40, 30), float(block_id[0]))
 
 
-def times_done(kind: str, dask_scheduler: Any) -> Counter[int]:
-    """Return how many of the tasks of a kind got a result how often."""
-    log = dask_scheduler.transition_log
-    done = Counter(entry[0] for entry in log if entry[2] == "memory" and key_split(entry[0]) == kind)
-    return Counter(done.values())
-
-
 def test_dear_operands_are_not_computed_again_for_parity(shared: Client) -> None:
     """They are released once they are multiplied; the late product runs again instead."""
     client = shared
@@ -200,7 +203,7 @@ def test_dear_operands_are_not_computed_again_for_parity(shared: Client) -> None
             c = (a @ b).compute()
     np.testing.assert_allclose(c, np.repeat(30.0 * np.arange(10), 40)[:, None] * np.ones(20))
     # Not by marks: a block that the slow worker takes too long for begins twice, and is done once.
-    assert client.run_on_scheduler(times_done, "make_block") == {1: 10}
+    assert finished(client, "make_block") == 10
     figures = dc.report(client).to_dict()
     assert helped(figures) and figures["errors"] == 0
     del b

@@ -38,7 +38,8 @@ class Lateness:
     max_concurrent : int
         Parity pieces of one group in flight at most; 0 means no limit.
     silence : float
-        Seconds without a sign of life after which a worker counts as frozen; half as many once it is late.
+        Seconds without a sign of life after which a worker counts as frozen; half as many
+        where it is held back as late, and the others answer in time.
     """
 
     quantile: float = 0.5

@@ -78,7 +78,7 @@ class Machine:
         self.held = Held(self.cohorts, self.counters)
         self.shares = Shares()
         self.reruns: dict[Hashable, int] = {}
-        #: Own pieces that a decode came before, when, and how long they usually take; may outlive groups.
+        #: Own pieces that a decode came before; may outlive groups.
         self.overtaken: dict[Hashable, Overtaken] = {}
         self._books_of: dict[Hashable, set[str]] = {}
         self._cohort_of: dict[Hashable, str] = {}
@@ -206,7 +206,7 @@ class Machine:
 
     def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
         key, now = event.key, event.now
-        since, typical = self.overtaken.pop(key, (now, 0.0))
+        since, typical = self.overtaken.pop(key, Overtaken(now, 0.0))
         self.counters.seconds_saved += now - since
         found = self._watch_worker(event, typical)
         spent = False
