@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dask_coded.kernels.backend import compiled
 from dask_coded.kernels.dtypes import real_dtype
 from dask_coded.kernels.runs import Runs, runs
+from dask_coded.kernels.scratch import scratch
 
 __all__ = ["Factors", "Watch", "mix_compiled"]
 
@@ -20,7 +21,7 @@ Block = NDArray[Any]
 Factors = Sequence[Block | None]
 
 # Bytes, from measurements.
-_TILE = 1 << 15  # of one result
+_TILE = 1 << 19  # of one result
 _LINES = 1 << 18  # of all blocks, where they are scaled
 _LONGEST_SUM = 8  # terms that the kernels sum in one go
 
@@ -99,18 +100,19 @@ def _run(
         for line, factor in zip(scale, factors, strict=True):
             line[:] = 1 if factor is None else factor
     size = min(_TILE, max(_LINES // k, 1 << 12)) if scaled else _TILE
-    lines = np.empty((k if scaled else 0, size // dtype.itemsize), dtype)
-    levels = np.empty((ceil(log2(ceil(k / _LONGEST_SUM))) + 1, 3, size // dtype.itemsize), dtype)
-    kernels.mix_segments(
-        np.ascontiguousarray(weights),
-        found.places,
-        (outer, rows, inner * parts),
-        found.along and parts == 1,
-        (scale, nothing if divisors is None else np.ascontiguousarray(divisors, dtype)),
-        squares,
-        lines.ctypes.data + np.arange(len(lines)) * size,
-        levels.ctypes.data + np.arange(levels.shape[0] * 3).reshape(-1, 3) * size,
-        size // dtype.itemsize,
-        dtype,
-        more,
-    )
+    lines, levels = k if scaled else 0, 3 * (ceil(log2(ceil(k / _LONGEST_SUM))) + 1)
+    with scratch((lines + levels, size), np.dtype(np.uint8), like=weights) as tiles:
+        addresses = tiles.ctypes.data + np.arange(len(tiles)) * size
+        kernels.mix_segments(
+            np.ascontiguousarray(weights),
+            found.places,
+            (outer, rows, inner * parts),
+            found.along and parts == 1,
+            (scale, nothing if divisors is None else np.ascontiguousarray(divisors, dtype)),
+            squares,
+            addresses[:lines],
+            addresses[lines:].reshape(-1, 3),
+            size // dtype.itemsize,
+            dtype,
+            more,
+        )

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dask_coded.kernels.compiled_mixing import Factors, Watch, mix_compiled
+from dask_coded.kernels.scratch import scratch
 from dask_coded.kernels.signed import SignedSum
 from dask_coded.kernels.tiles import memory_order, tiles
 
@@ -33,10 +34,15 @@ Block = NDArray[Any]
 # Bytes, from measurements; a factor of two either way costs about a tenth.
 _RESULT_TILE = 1 << 20  # where only a tile of the result must stay in cache
 _ALL_TILES = 1 << 22  # where the tiles of all blocks must
+_TILE = 1 << 19  # of one block, if they are few
 _LEAST_TILE = 1 << 14  # below this calls cost more than arithmetic
 
+# Multiplications up to which OpenBLAS multiplies without packing first: twice as fast for few rows.
+# Complex weights have no such way there: up to a few rows go faster one by one.
+_SMALL_PRODUCT = 1_000_000
+_ROW_BY_ROW = 4
+
 _LONGEST_SUM = 8  # terms summed in one go; the sums of longer ones are added in pairs, to round less
-_ROW_BY_ROW = 4  # results up to which products with one row of weights are faster than with all
 
 
 def mix(
@@ -125,7 +131,7 @@ def _mix_tiles(
     adds = out.dtype.kind in "iu" or (not scaled and bool(np.isin(weights, (-1, 0, 1)).all()))
     if watch is None and not scaled and all(each.flags.c_contiguous for each in (*blocks, *out)):
         blocks, out, axis = [block.reshape(-1) for block in blocks], out.reshape(len(out), -1), 0
-    size = _tile_bytes(weights, alone=adds and watch is None) // out.dtype.itemsize
+    size = _tile_size(weights, out.dtype, alone=adds and watch is None, adds=adds)
     with np.errstate(all="ignore"):
         if adds:
             _add_tiles(weights, blocks, out, axis, watch, size)
@@ -160,21 +166,28 @@ def _multiply_tiles(
 ) -> None:
     width = min(size, blocks[0].size)
     lines = [_along(factor, axis, out.ndim - 1) for factor in factors]
-    buffer = np.empty((len(blocks), width), out.dtype, like=out)
-    spare = np.empty((_halvings(weights), len(weights), width), out.dtype, like=out)
-    for index in tiles(blocks[0].shape, size):
-        sources = [block[index] for block in blocks]
-        results = out[(slice(None), *index)]
-        sources = _gather(sources, buffer, lines, index[axis], axis)
-        _multiply(weights, buffer[:, : sources[0].size], results, spare)
-        if watch is not None:
-            watch(index[axis], axis, sources, results)
+    halvings, rows = _halvings(weights), len(weights)
+    with scratch((len(blocks) + halvings * rows, width), out.dtype, like=out) as memory:
+        buffer, spare = memory[: len(blocks)], memory[len(blocks) :].reshape(halvings, rows, width)
+        for index in tiles(blocks[0].shape, size):
+            sources = [block[index] for block in blocks]
+            results = out[(slice(None), *index)]
+            sources = _gather(sources, buffer, lines, index[axis], axis)
+            _multiply(weights, buffer[:, : sources[0].size], results, spare)
+            if watch is not None:
+                watch(index[axis], axis, sources, results)
 
 
-def _tile_bytes(weights: Block, alone: bool) -> int:
+def _tile_size(weights: Block, dtype: np.dtype[Any], alone: bool, adds: bool) -> int:
+    """Return how many elements of each block are combined at a time."""
     if alone:
-        return _RESULT_TILE
-    return max(_ALL_TILES // int(weights.shape[1]), _LEAST_TILE)
+        return _RESULT_TILE // dtype.itemsize
+    rows, terms = weights.shape
+    size: int = min(_ALL_TILES // terms, _TILE) // dtype.itemsize
+    if not adds and 1 < rows and weights.dtype.kind != "c":
+        product = rows * ceil(terms / 2 ** _halvings(weights)) * (dtype.itemsize // weights.itemsize)
+        size = min(size, _SMALL_PRODUCT // product)
+    return max(size, _LEAST_TILE // dtype.itemsize)
 
 
 def _along(factor: Block | None, axis: int, ndim: int) -> Block | None:
@@ -215,11 +228,11 @@ def _multiply(weights: Block, lines: Block, results: Block, spare: Block) -> Non
 def _matmul_by_halves(weights: Block, lines: Block, out: Block, spare: Block) -> None:
     """``out = weights @ lines``, halved as often as there is space to spare."""
     if not len(spare) or len(lines) < 2:
-        if len(weights) > _ROW_BY_ROW:
+        if weights.dtype.kind == "c" and len(weights) <= _ROW_BY_ROW:
+            for row, result in zip(weights, out, strict=True):
+                np.matmul(row, lines, out=result)
+        else:
             np.matmul(weights, lines, out=out)
-            return
-        for row, result in zip(weights, out, strict=True):
-            np.matmul(row, lines, out=result)
         return
     half = len(lines) // 2
     _matmul_by_halves(weights[:, :half], lines[:half], out, spare[1:])

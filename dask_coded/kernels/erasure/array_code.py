@@ -40,7 +40,7 @@ from dask_coded.errors import NotDecodable
 
 __all__ = ["ArrayCode", "Repair"]
 
-_STRIPE = 1 << 19  # bytes at most: they and their parity stay in cache
+_STRIPE = 1 << 20  # bytes at most: they and their parity stay in cache
 _MOST_RIGHT_SIDES = 2  # parities besides the XOR that may be right sides, for every prime
 
 
