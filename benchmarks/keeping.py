@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
@@ -204,20 +204,32 @@ def wait_settled(client: Client, *kept: da.Array, pause: float = PAUSE) -> None:
     time.sleep(max(0.0, pause - (time.monotonic() - began)))
 
 
-async def until_settled(
-    dask_scheduler: Any, keys: Sequence[Hashable], pids: Sequence[int]
-) -> tuple[float, int, int]:
+class Settled(NamedTuple):
+    """When all blocks were in memory, when all was settled, and the most bytes that were held till then."""
+
+    there: float
+    ended: float
+    held: int
+    used: int
+
+
+async def until_settled(dask_scheduler: Any, keys: Sequence[Hashable], pids: Sequence[int]) -> Settled:
     """Return when all is settled, and the most that the workers held and their processes used till then."""
     held = used = 0
+    there = None
 
     def settled() -> bool:
-        nonlocal held, used
+        nonlocal held, used, there
         held = max(held, burden(dask_scheduler)[1])
         used = max(used, resident(pids))
-        return _in_memory(dask_scheduler, keys) and _is_quiet(dask_scheduler, keys)
+        if not _in_memory(dask_scheduler, keys):
+            return False
+        there = there or time.perf_counter()
+        return _is_quiet(dask_scheduler, keys)
 
     await _until(settled, "all groups have their parity and nothing is on its way")
-    return time.perf_counter(), held, used
+    assert there is not None
+    return Settled(there, time.perf_counter(), held, used)
 
 
 def resident(pids: Sequence[int]) -> int:

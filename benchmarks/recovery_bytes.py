@@ -95,13 +95,14 @@ def persisted(client: Client, setting: Setting, way: Way) -> tuple[Figures, int]
     began = time.perf_counter()
     kept = way.keep(client, x, PARITY, BLOCKS)
     keys: list[Hashable] = keeping.keys_of(kept)
-    ended, held, used = client.run_on_scheduler(keeping.until_settled, keys=keys, pids=pids)
+    found = client.run_on_scheduler(keeping.until_settled, keys=keys, pids=pids)
     _, settled = client.run_on_scheduler(keeping.burden)
     return {
-        "settled, s": ended - began,
-        "peak held / data": held / x.nbytes,
+        "in memory, s": found.there - began,
+        "settled, s": found.ended - began,
+        "peak held / data": found.held / x.nbytes,
         "settled held / data": settled / x.nbytes,
-        "peak process / data": (used - idle) / x.nbytes,
+        "peak process / data": (found.used - idle) / x.nbytes,
     }, x.nbytes
 
 
@@ -113,6 +114,7 @@ def throughput(client: Client, setting: Setting, ways: Sequence[Way]) -> dict[st
         found[way.name], size = persisted(client, setting, way)
     for figures in found.values():
         figures["GB/s"] = size / 1e9 / figures["settled, s"]
+        figures["in memory / plain"] = figures["in memory, s"] / found["plain"]["in memory, s"]
         figures["time / plain"] = figures["settled, s"] / found["plain"]["settled, s"]
     return found
 
