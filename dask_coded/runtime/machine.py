@@ -204,6 +204,11 @@ class Machine:
         self._note(book, now, "admitted", keys)
         return [do.Admit(keys)]
 
+    def _admit_missing(self, book: Book, now: float) -> list[do.Instruction]:
+        """The same, unless the targets of all omitted pieces are done or being decoded."""
+        settled = {book.own[index] for index in (*book.done, *book.decoding)}
+        return [] if book.omitted <= settled else self._admit(book, now)
+
     def _finished(self, event: ev.KeyFinished) -> list[do.Instruction]:
         key, now = event.key, event.now
         since, typical = self.overtaken.pop(key, Overtaken(now, 0.0))
@@ -284,11 +289,11 @@ class Machine:
                 found.append(do.Widen(book.group, index))
             if target is not None:
                 found += self._target_lost(book, target, now)
-            if broken or target is not None or needed:
-                found += self._admit(book, now)
             if broken or target is not None:
                 self._note(book, now, "lost", key)
                 found += self._advance(book, now)
+            if broken or target is not None or needed:
+                found += self._admit_missing(book, now)
         return found
 
     def _target_lost(self, book: Book, index: int, now: float) -> list[do.Instruction]:
@@ -369,9 +374,9 @@ class Machine:
             broken = [w for key in event.gone for w in book.lost(key)]
             self._note(book, event.now, "sources gone", event.gone)
             found += [do.Widen(book.group, w) for w in (index, *broken)]
-            found += self._admit(book, event.now)
             if event.gone:
                 found += self._advance(book, event.now)
+            found += self._admit_missing(book, event.now)
         return found
 
     def _launch_refused(self, event: ev.LaunchRefused) -> list[do.Instruction]:

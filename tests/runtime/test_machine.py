@@ -601,6 +601,22 @@ def test_an_omitted_piece_is_computed_when_its_replacement_may_not_come(driver, 
     assert admit not in driver.tick(0.1)
 
 
+@pytest.mark.parametrize("event", [ev.KeyReleased, ev.SourcesGone])
+def test_an_omitted_piece_stays_out_while_its_target_can_be_decoded(driver, event):
+    group = make_group(codes.parity(4, 1), launch="adaptive")
+    share_out(driver, group)
+    for t in (1, 2, 3, 4):
+        found = driver.tell(ev.KeyFinished, group.pieces[t], 1.0)
+    assert do.Narrow in kinds(found)
+    driver.tell(ev.KeyFinished, group.targets[3], 0.0)  # so its piece is freed
+    if event is ev.KeyReleased:
+        widen, narrow = driver.tell(event, group.pieces[3])
+    else:
+        widen, narrow = driver.tell(event, group.targets[0], (group.pieces[3],))
+    assert widen == do.Widen(group, 0)
+    assert set(narrow.sources) == {*group.pieces[1:3], group.targets[3], group.pieces[4]}
+
+
 def test_a_known_slow_worker_is_late_by_its_own_measure(driver):
     group = make_group(codes.parity(6, 1), launch="adaptive")
     share_out(driver, make_group(codes.parity(4, 1), launch="adaptive", name="other"), factor=3.0)
