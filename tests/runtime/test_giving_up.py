@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
-from distributed import SchedulerPlugin
+from distributed import SchedulerPlugin, futures_of, wait
 from distributed.utils_test import gen_cluster
 
+import dask_coded as dc
+from dask_coded.runtime.byte_tasks import rebuild
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT
 from dask_coded.runtime.tasks import decode
 
 from .problems import STUCK, answer, go_on, graph
-from .test_versions import NUMBERS, SIX, encoded, lose_holders
+from .test_versions import NUMBERS, SIX, encoded, lose_holders, until
 
 pytestmark = pytest.mark.cluster
 
@@ -45,6 +48,56 @@ async def test_block_that_is_being_rebuilt_has_its_own_task_again(c: Any, s: Any
     assert np.allclose(await c.compute(x), NUMBERS)
     assert ts.run_spec is own and not any(parity in s.tasks for parity in group.parity)
     assert CLIENT not in s.clients and plugin.counters.errors == 0
+
+
+async def kept(s: Any, client: Any) -> da.Array:
+    await dc.install(client)
+    x = client.persist(da.from_array(NUMBERS, chunks=(10, -1)))
+    await wait(x)
+    plugin = s.plugins[CodedPlugin.name]
+    await plugin.protect([future.key for future in futures_of(x)], parity=1)
+    await until(lambda: not plugin.vault.shelf.request_of and not plugin.vault.encoding.awaited)
+    return x
+
+
+class GivesUpOnceRebuilt(SchedulerPlugin):  # type: ignore[misc]
+    """Has the plugin give up when a rebuilt block is in memory, before its task is again what it was."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.found: list[bool] = []
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        ts = self.scheduler.tasks[key]
+        if finish == "memory" and getattr(ts.run_spec, "func", None) in (rebuild, decode):
+            self.scheduler.loop.add_callback(self.give_up, key)
+
+    def give_up(self, key: Any) -> None:
+        plugin = self.scheduler.plugins[CodedPlugin.name]
+        self.found.append(key in plugin.vault.rebuilding.lent)
+        plugin.give_up()
+
+
+@pytest.mark.parametrize("bytewise", [True, False], ids=["persist", "encode"])
+@gen_cluster(client=True, nthreads=SIX, timeout=100)
+async def test_nothing_is_left_of_what_a_block_was_rebuilt_from(
+    c: Any, s: Any, *workers: Any, bytewise: bool
+) -> None:
+    watcher = GivesUpOnceRebuilt(s)
+    s.add_plugin(watcher, name="gives-up")  # first, so that it is told first
+    x = await (kept(s, c) if bytewise else encoded(s, c))
+    key = (x.name, 1, 0)
+    (group,) = s.plugins[CodedPlugin.name].vault.shelf.groups_of[key]
+    await lose_holders(s, s.tasks[key])
+    while not watcher.found:
+        await asyncio.sleep(0.01)
+    assert watcher.found == [True]
+    assert np.allclose(await c.compute(x), NUMBERS)
+    assert not any(parity in s.tasks for parity in group.parity)
+    del x
+    while s.tasks:
+        await asyncio.sleep(0.01)
+    assert CLIENT not in s.clients
 
 
 class GivesUp(SchedulerPlugin):  # type: ignore[misc]

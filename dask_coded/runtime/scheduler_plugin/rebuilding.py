@@ -186,8 +186,11 @@ class Rebuilding:
         ts, lent = self.scheduler.tasks.get(key), self.lent.get(key)
         if ts is None or lent is None or ts.state != "memory":
             return
+        read = [dts.key for dts in ts.dependencies]
         replace_dependencies(ts, lent.spec, self._alive(lent.dependencies))
         self._end_loan(ts)
+        # Their group may have been given up since.
+        self.hands.sweep(key for key in read if key not in self.shelf.groups_of)
         self.encoding.drop_copies(self.shelf.neighbours(key), {ws.address for ws in ts.who_has or ()})
 
     def _alive(self, states: Iterable[TaskState]) -> list[TaskState]:
