@@ -26,7 +26,7 @@ from dask_coded.graph.programs import find_programs
 from dask_coded.graph.remedies import with_remedies
 from dask_coded.graph.settings import Settings
 from dask_coded.install import current_client, install
-from dask_coded.runtime.scheduler_plugin import CodedPlugin, warn_clients
+from dask_coded.runtime.scheduler_plugin import here, warn_clients
 
 __all__ = ["coded", "explain", "follow_encoded", "matmul"]
 
@@ -64,7 +64,7 @@ class OnScheduler:
         """Return the graph, rewritten where that is safe and worth it."""
         if not self.shipped or _inside_task():
             return plain_optimize(dsk, keys, **kwargs)
-        workers = CodedPlugin.workers_here()
+        workers = here.workers()
         if not workers:
             # Most graphs of a process that has encoded an array have nothing to do with it.
             if self.products or reads_encoded(dsk):
@@ -75,9 +75,9 @@ class OnScheduler:
             return plain_optimize(dsk, keys, **kwargs)
         try:
             for encoded in encoded_arrays(dsk):
-                CodedPlugin.announce(encoded)
+                here.announce(encoded)
             settings = dataclasses.replace(self.settings, workers=workers)
-            known: Any = CodedPlugin.encoded_here()
+            known: Any = dict(here.encoded_arrays)
             return CodedOptimizer(settings, known, self.products, warn_clients)(dsk, keys, **kwargs)
         except Exception:
             logger.exception("dask_coded failed to rewrite a graph; plain Dask goes on")

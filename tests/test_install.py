@@ -18,7 +18,7 @@ from graph.graph_cases import tall, wide
 
 import dask_coded as dc
 from dask_coded.graph.lanes import NotSeparable
-from dask_coded.runtime.scheduler_plugin import CodedPlugin
+from dask_coded.runtime.scheduler_plugin import CodedPlugin, here
 
 HANDLERS = {"coded_report", "coded_uninstall"}
 WITHOUT_PACKAGE = """
@@ -33,7 +33,7 @@ def plugin_of(scheduler: Any) -> CodedPlugin | None:
     """Return the plugin that runs; without it nothing of it may be there."""
     found = scheduler.plugins.get(CodedPlugin.name)
     assert (HANDLERS & scheduler.handlers.keys()) == (HANDLERS if found else set())
-    assert CodedPlugin.workers_here() == (len(scheduler.workers) if found else 0)
+    assert here.workers() == (len(scheduler.workers) if found else 0)
     return found
 
 

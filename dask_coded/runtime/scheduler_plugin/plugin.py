@@ -1,31 +1,29 @@
-"""The scheduler plugin: tells the machine what happens and carries out its answers.
+"""The scheduler plugin: what Dask calls, told to the machine and to the vault.
 
-Long because Dask wants all hooks in one class, and each is guarded here.
+Long because Dask wants all hooks in one class.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import weakref
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from time import time
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 from tornado.ioloop import PeriodicCallback
 
 from dask_coded.runtime import events as ev
-from dask_coded.runtime import instructions as do
 from dask_coded.runtime.device_plugin import DevicePlugin
-from dask_coded.runtime.encoded_group import EncodedArray
 from dask_coded.runtime.farewell_plugin import FarewellPlugin
-from dask_coded.runtime.group import Group
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
-from dask_coded.runtime.scheduler_plugin.edges import forgettable
+from dask_coded.runtime.scheduler_plugin import here
+from dask_coded.runtime.scheduler_plugin.adoption import Adoption, encoded_groups
+from dask_coded.runtime.scheduler_plugin.driver import Driver
 from dask_coded.runtime.scheduler_plugin.figures import kept_figures, kept_groups
+from dask_coded.runtime.scheduler_plugin.guarding import guarded
 from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.scheduler_plugin.telling import warn_clients
@@ -43,36 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["CodedPlugin"]
 
 logger = logging.getLogger("distributed.scheduler.coded")
-#: Encoded arrays that are remembered; the oldest ones are then plain arrays to later graphs.
-MOST_ENCODED = 1000
-ADAPTIVE_IS_LATE = (
-    "launch='adaptive' leaves nothing out while distributed.scheduler.no-workers-timeout is set on the "
-    "scheduler: it acts as 'late'; unset that to have slow workers compute less"
-)
-Hook = TypeVar("Hook", bound=Callable[..., Any])
-
-
-def guarded(hook: Hook) -> Hook:
-    """Keep our own bugs away from computations: log, give up coding, go on plain."""
-
-    @functools.wraps(hook)
-    def guard(self: CodedPlugin, *args: Any, **kwargs: Any) -> Any:
-        if self._broken and hook.__name__ == "transition":
-            return None
-        try:
-            return hook(self, *args, **kwargs)
-        except Exception:
-            logger.exception("dask_coded failed in %s; coding is given up, plain Dask goes on", hook.__name__)
-            self.counters.errors += 1
-            if hook.__name__ == "transition":
-                # The scheduler is not through with the task: nothing may be forgotten under its hands.
-                self._broken = True
-                self._later(self.give_up)
-            else:
-                self.give_up()
-            return None
-
-    return guard  # type: ignore[return-value]
 
 
 class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
@@ -87,7 +55,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.scheduler: Scheduler | None = None
-        self._broken = False
+        self.broken = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -95,30 +63,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]
 
-    #: Plugins that run in this process, where Dask calls the optimizer too.
-    _running: ClassVar[weakref.WeakSet[CodedPlugin]] = weakref.WeakSet()
-
-    #: Encoded arrays that graphs for schedulers in this process have brought along, by name.
-    _encoded: ClassVar[dict[str, EncodedArray]] = {}
-
     # ----------------------------------------------------------- life of plugin
-
-    @classmethod
-    def announce(cls, encoded: EncodedArray) -> None:
-        """Remember an encoded array; called by the optimizer, from a thread of its own."""
-        cls._encoded[encoded.name] = encoded
-        for name in list(cls._encoded)[:-MOST_ENCODED]:
-            cls._encoded.pop(name, None)
-
-    @classmethod
-    def encoded_here(cls) -> dict[str, EncodedArray]:
-        """Return the encoded arrays that graphs may read, by name."""
-        return dict(cls._encoded)
-
-    @classmethod
-    def workers_here(cls) -> int:
-        """Return how many workers the scheduler in this process has; 0 without the plugin."""
-        return max((len(plugin.scheduler.workers) for plugin in cls._running if plugin.scheduler), default=0)
 
     async def start(self, scheduler: Scheduler) -> None:
         """Begin to watch; safe to call twice."""
@@ -133,13 +78,13 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         scheduler.handlers["coded_protect"] = self.protect
         scheduler.handlers["coded_uninstall"] = self.uninstall
         self._adopt(list(scheduler.tasks))
-        self._running.add(self)
+        here.schedulers.add(scheduler)
         self._asked = [give_plugin(scheduler, plugin) for plugin in (FarewellPlugin(), DevicePlugin())]
 
     async def close(self) -> None:
         """Stop watching; called when the scheduler closes."""
-        self._running.discard(self)
         if self.scheduler is not None:
+            here.schedulers.discard(self.scheduler)
             self._pulse.stop()
             self._vault_pulse.stop()
 
@@ -150,7 +95,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.hands = Hands(
             self.scheduler,
             self.looks,
-            self._is_related,
+            lambda ts: self.adoption.is_related(ts),
             self._in_use,
             self._is_concerned,
             self._later_guarded,
@@ -164,14 +109,14 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self._later_guarded,
         )
         self.vault = Vault(self.scheduler, self.hands, self.counters, self._later_guarded, self.versions)
-        self._broken = False
-        self._steps: deque[do.Instruction] = deque()
-        self._related: dict[str, set[str]] = {}
+        self.driver = Driver(self.machine, self.hands, self._later_guarded, self._tidy)
+        self.adoption = Adoption(self.driver, self.later)
+        self.broken = False
 
     async def uninstall(self) -> str:
         """Give up coding, let computations go on plain, and leave nothing behind."""
         assert self.scheduler is not None
-        self._running.discard(self)
+        here.schedulers.discard(self.scheduler)
         self.give_up()
         if not self._pulse.is_running():
             self._pulse.start()  # until the tasks that cannot be stopped have ended
@@ -208,8 +153,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         self.vault.prepare()
         self.vault.watching.silence = silence
         self.vault.protect(keys, parity, group)
-        if not self._vault_pulse.is_running():
-            self._vault_pulse.start()
+        self._begin_vault_pulse()
 
     @guarded
     def tend(self) -> None:
@@ -232,76 +176,10 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     ) -> None:
         """Find the groups in a new graph and take the parity edges off; keep encoded arrays."""
         self._adopt(list(tasks))
-        self._keep_encoded(keys)
-
-    def _keep_encoded(self, keys: Iterable[Hashable]) -> None:
-        """Keep the encoded arrays among what a client wants."""
-        asked: dict[str, set[Hashable]] = {}
-        for key in keys if self._encoded else ():
-            name = key[0] if isinstance(key, tuple) and key else key
-            if name in self._encoded:
-                asked.setdefault(name, set()).add(key)
-        for name, wanted in asked.items():
+        for groups in encoded_groups(keys):
             self.vault.prepare()
-            whole = [
-                group for group in self._encoded[name].groups() if wanted.issuperset(group.group.targets)
-            ]
-            self.vault.keep_encoded(whole)
-        if asked and not self._vault_pulse.is_running():
-            self._vault_pulse.start()
-
-    def _adopt(self, keys: list[Hashable]) -> None:
-        assert self.scheduler is not None
-        quorums: dict[str, list[TaskState]] = {}
-        for ts in self.hands.states(keys):
-            if isinstance(ts.run_spec, Quorum):
-                quorums.setdefault(ts.run_spec.group.name, []).append(ts)
-        self._sweep_orphans(keys)
-        if not quorums and not self.machine.books:
-            return
-        now = time()
-        touched = {ts.group.name for ts in self.hands.states(keys)}
-        new: list[Group] = []
-        for name, found in quorums.items():
-            group = found[0].run_spec.group
-            fresh = [ts for ts in found if ts.state not in ("memory", "erred")]
-            if name in self.machine.books and not fresh:
-                continue
-            whole = len(found) == len(group.targets) and self._has_tasks(group)
-            self.hands.register(group)
-            if whole or name in self.machine.books:
-                new += [group] if name not in self.machine.books else []
-                self._related.setdefault(name, set()).update(touched)
-                index_of = {key: w for w, key in enumerate(group.targets)}
-                self._tell(ev.GroupAdded(now, group, tuple(index_of[ts.key] for ts in found)))
-                for ts in found:
-                    if ts.state == "memory":
-                        self._tell(ev.KeyFinished(now, ts.key))
-            else:
-                self._sweep_orphans([*group.pieces, *group.inputs])
-        self._share_out([group for group in new if group.launch == "adaptive"])
-        self._begin_pulse()
-
-    def _share_out(self, groups: list[Group]) -> None:
-        """Leave out pieces of slow workers before the scheduler sends them there."""
-        assert self.scheduler is not None
-        if groups and self.scheduler.no_workers_timeout is not None:
-            # What is left out waits for a worker, and would fail for want of one.
-            warn_clients(ADAPTIVE_IS_LATE)
-            return
-        place = self.hands.placement
-        seconds = {group.name: place.seconds(group) for group in groups}
-        known = [group for group in groups if seconds[group.name]]
-        if not known:
-            return
-        homes = {group.name: place.homes(group) for group in known}
-        threads = {ws.address: ws.nthreads for ws in self.scheduler.running}
-        event = ev.GroupsPlaced(time(), homes, seconds, threads)
-        for step in self.machine.handle(event):
-            if isinstance(step, do.Omit | do.Stay):
-                self._carry_out(step)
-            else:
-                self._steps.append(step)
+            self.vault.keep_encoded(groups)
+            self._begin_vault_pulse()
 
     @guarded
     def _adopt_again(self, key: Hashable) -> None:
@@ -309,22 +187,13 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if any(isinstance(ts.run_spec, Quorum) for ts in self.hands.states([key])):
             self._adopt([key])
 
-    def _has_tasks(self, group: Group) -> bool:
-        """A target that was submitted before, uncoded, keeps its group from being coded."""
-        assert self.scheduler is not None
-        return all(key in self.scheduler.tasks for key in (*group.targets, *group.pieces))
+    def _adopt(self, keys: Sequence[Hashable]) -> None:
+        if self.adoption(keys):
+            self._begin_pulse()
 
     def _in_use(self, key: Hashable) -> bool:
         """Tell whether a key is read by groups under way or kept for good."""
         return key in self.vault.shelf.groups_of or any(book.open for book in self.machine.books_of(key))
-
-    def _sweep_orphans(self, keys: list[Hashable]) -> None:
-        """Forget tasks of ours that a key collision left without dependents."""
-        orphans = [
-            ts.key for ts in self.hands.states(keys) if forgettable(ts) and not self.machine.knows(ts.key)
-        ]
-        if orphans:
-            self._later(functools.partial(self.hands.sweep, orphans))
 
     @guarded
     def transition(self, key: Hashable, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
@@ -344,18 +213,18 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.looks.on_assigned(key, now)
             return
         if finish == "waiting" and start == "released" and self.machine.knows(key):
-            self._later(functools.partial(self._adopt_again, key))
+            self.later(functools.partial(self._adopt_again, key))
         elif finish == "released":
             self._on_released(key, start, now, details.get("stimulus_id") or "")
         elif start == "processing" and finish == "memory":
             self._on_finished(key, now, details)
         elif finish == "erred":
-            self._in_transition(ev.KeyErred(now, key))
+            self.driver.in_transition(ev.KeyErred(now, key))
         elif finish == "forgotten":
-            self._in_transition(ev.KeyForgotten(now, key))
-            self._later(self._tidy)
+            self.driver.in_transition(ev.KeyForgotten(now, key))
+            self.later(self._tidy)
         if key in self.hands.lingering:
-            self._later(self._tidy)
+            self.later(self._tidy)
 
     def _tell_versions(self, key: Hashable, start: str, finish: str) -> None:
         if finish == "waiting" and start == "released":
@@ -369,7 +238,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         """Have a task's own version computed, if another one is in memory or under way."""
         if self.vault.provides(ts):
             return
-        self._tell(ev.KeyFixed(time(), ts.key))
+        self.driver.tell(ev.KeyFixed(time(), ts.key))
         if ts.state == "memory":
             self.hands.transitions({ts.key: "released"})
 
@@ -408,7 +277,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         decoded = getattr(ts.run_spec, "func", None) in DECODES
         if any(key in book.target_of for book in self.machine.books_of(key)):
             self.versions.on_target(ts, decoded)
-        self._in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker, turnaround))
+        self.driver.in_transition(ev.KeyFinished(now, key, seconds, ts.nbytes, decoded, worker, turnaround))
 
     def _on_released(self, key: Hashable, start: str, now: float, stimulus: str) -> None:
         assert self.scheduler is not None
@@ -417,8 +286,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if start not in ("memory", "processing") or not self.machine.knows(key):
             return
         if start == "processing" and stimulus.startswith("task-erred"):
-            self._in_transition(ev.DecodeFailed(now, key, str(ts.retries)))
-        self._in_transition(ev.KeyReleased(now, key, bool(ts.who_wants or ts.waiters)))
+            self.driver.in_transition(ev.DecodeFailed(now, key, str(ts.retries)))
+        self.driver.in_transition(ev.KeyReleased(now, key, bool(ts.who_wants or ts.waiters)))
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **kwargs: Any) -> None:
         """Forget what was known about a worker that left."""
@@ -428,8 +297,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
     def _on_worker_left(self, worker: str) -> None:
         self.hands.paused.pop(worker, None)
         self.looks.delivered.pop(worker, None)
-        self._tell(ev.WorkerLeft(time(), worker))
-        self._later(self._tidy)
+        self.driver.tell(ev.WorkerLeft(time(), worker))
+        self.later(self._tidy)
 
     def remove_client(self, scheduler: Scheduler, client: str) -> None:
         """Forget what a client that left has asked for in vain."""
@@ -462,8 +331,8 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         running, arriving = self.looks.running(now, self._cohort, self.hands.lingering)
         recovered = self.hands.recovered(set(self.machine.held) - set(silent))
         occupied = self.looks.occupied(self._cohort)
-        self._tell(ev.Ticked(now, running, threads, silent, recovered, occupied, arriving))
-        self._flush()
+        self.driver.tell(ev.Ticked(now, running, threads, silent, recovered, occupied, arriving))
+        self.driver.flush()
 
     def _is_read(self) -> bool:
         """Tell whether a task waits for the result of a group: its holder may stop answering."""
@@ -489,78 +358,30 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         found = self.machine.cohort(ts.key)
         if found is not None:
             return found
-        if ts.key in self.hands.lingering or self._is_related(ts):
+        if ts.key in self.hands.lingering or self.adoption.is_related(ts):
             return str(ts.group.name)
         return None
 
-    def _is_related(self, ts: TaskState) -> bool:
-        """Tell whether a task came with a graph that holds a group of ours."""
-        if self.machine.knows(ts.key):
-            return True
-        return any(ts.group.name in names for names in self._related.values())
-
     def _is_concerned(self, ts: TaskState) -> bool:
         """Tell whether a task must not wait for a worker that does not answer."""
-        if self._is_related(ts) or any(self.machine.knows(dts.key) for dts in ts.dependencies):
+        if self.adoption.is_related(ts) or any(self.machine.knows(dts.key) for dts in ts.dependencies):
             return True
         return self.vault.watching.is_concerned(ts)
-
-    def _tell(self, event: ev.Event) -> None:
-        self._steps.extend(self.machine.handle(event))
-        if self._steps:
-            self._later(self._flush)
-
-    def _in_transition(self, event: ev.Event) -> None:
-        """Answer at once what must take effect before the scheduler goes on.
-
-        Between a task's release and its next transition its spec can be
-        changed; everything else waits until the scheduler is through.
-        """
-        assert self.scheduler is not None
-        for step in self.machine.handle(event):
-            if isinstance(step, do.Narrow | do.Widen):
-                ts = self.scheduler.tasks.get(step.group.targets[step.index])
-                if ts is not None and ts.state == "released":
-                    self._carry_out(step)
-                    continue
-            self._steps.append(step)
-        if self._steps:
-            self._later(self._flush)
-
-    @guarded
-    def _flush(self) -> None:
-        while self._steps:
-            self._carry_out(self._steps.popleft())
-        self._tidy()
-
-    def _carry_out(self, step: do.Instruction) -> None:
-        done = self.hands.carry_out(step)
-        if isinstance(step, do.Narrow) and done:
-            self.counters.bytes_moved += sum(ts.get_nbytes() for ts in self.hands.states(step.sources))
-        elif isinstance(step, do.Narrow):
-            gone = tuple(key for key in step.sources if not self.hands.is_readable(key))
-            unread = ev.SourcesGone(time(), step.group.targets[step.index], gone)
-            self._steps.extend(self.machine.handle(unread))
-        elif isinstance(step, do.Launch) and not done:
-            refused = ev.LaunchRefused(time(), step.group, step.keys)
-            self._steps.extend(self.machine.handle(refused))
 
     @guarded
     def _tidy(self) -> None:
         """Let go of what ended, forget what nobody refers to."""
-        books = self.machine.books
-        for name in [name for name in self._related if name not in books]:
-            del self._related[name]
+        self.adoption.forget_ended()
         self.hands.settle(lambda key: any(book.open for book in self.machine.books_of(key)))
-        if not books and not self.hands.lingering:
+        if not self.machine.books and not self.hands.lingering:
             self.looks.clear()
 
-    def _later(self, act: Callable[[], None]) -> None:
+    def later(self, act: Callable[[], None]) -> None:
         assert self.scheduler is not None
         self.scheduler.loop.add_callback(act)
 
     def _later_guarded(self, act: Callable[[], None]) -> None:
-        self._later(functools.partial(self._do, act))
+        self.later(functools.partial(self._do, act))
 
     @guarded
     def _do(self, act: Callable[[], None]) -> None:
@@ -571,9 +392,14 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         if not self._pulse.is_running():
             self._pulse.start()
 
+    def _begin_vault_pulse(self) -> None:
+        if not self._vault_pulse.is_running():
+            self._vault_pulse.start()
+
     def give_up(self) -> None:
         """Stop coding every group; their computations go on as plain Dask's."""
         machine, hands, vault = self.machine, self.hands, self.vault
+        self.driver.stop()
         paused = list(hands.paused)
         try:
             self._reset()
@@ -590,7 +416,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         except Exception:
             logger.exception("dask_coded could not clean up after itself")
             self._let_everything_go()
-        self._sweep_orphans(list(self.hands.scheduler.tasks))
+        self.adoption.sweep_orphans(list(self.hands.scheduler.tasks))
         self.hands.sign_off()
 
     def _let_everything_go(self) -> None:
