@@ -72,7 +72,7 @@ def cluster(workers: int) -> Iterator[Client]:
 
 def addresses(client: Client) -> list[str]:
     """Return the addresses of all workers."""
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
+    return sorted(client.nthreads())
 
 
 def settle(client: Client, workers: int, seconds: float = 60.0) -> None:

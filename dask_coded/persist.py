@@ -180,7 +180,7 @@ def _ready_client(caller: str, parity: int) -> Client | None:
             f"the current client is asynchronous; {caller}() needs a synchronous distributed.Client"
         )
     install(client)
-    workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    workers = client.scheduler_info(n_workers=0)["n_workers"]
     if 0 < workers <= parity:
         warnings.warn(
             f"parity={parity} needs more than {parity} workers and the cluster has {workers}: "

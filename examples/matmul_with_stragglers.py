@@ -121,7 +121,7 @@ SCENARIOS = [
 
 
 def last_worker(client: Client) -> str:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])[-1]
+    return sorted(client.nthreads())[-1]
 
 
 def is_block_product(name: str) -> bool:

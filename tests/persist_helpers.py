@@ -117,7 +117,7 @@ def kill(client: Client, *workers: str) -> None:
 
 
 def until_gone(client: Client, *workers: str) -> None:
-    until(lambda: not set(workers) & set(client.scheduler_info(n_workers=-1)["workers"]), 60)
+    until(lambda: not set(workers) & set(client.nthreads()), 60)
 
 
 def same_bytes(x: da.Array, expected: np.ndarray) -> None:

@@ -38,7 +38,7 @@ def adaptive() -> Iterator[None]:
 
 def spread(client: Client, numbers: np.ndarray = X) -> da.Array:
     """Return an encoded array with as many blocks on each worker, groups whole."""
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    workers = sorted(client.nthreads())
     keys = {("x", i, 0): numbers[i * ROWS : (i + 1) * ROWS] for i in range(BLOCKS)}
     futures = {
         key: client.submit(
@@ -101,7 +101,7 @@ def test_slow_workers_compute_less_and_no_block_moves(cluster: Callable[..., Cli
 def test_a_worker_is_killed_while_shares_are_uneven(shared: Client, adaptive: None, which: int) -> None:
     client = shared
     x = spread(client)
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    workers = sorted(client.nthreads())
     with testing.delays(client, testing.Constant(), unit=0.08, tasks=is_product) as delays:
         with ExitStack() as stack:
             stack.enter_context(testing.slow(client, workers[0], factor=2))
@@ -131,7 +131,7 @@ def test_parity_that_fails_harms_nobody(shared: Client, adaptive: None) -> None:
     numbers = np.full(X.shape, 1.5)
     x = spread(client, numbers)
     y = x.map_blocks(dc.linear(picky, along=(1,)), dtype=x.dtype)
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    workers = sorted(client.nthreads())
     with testing.delays(
         client,
         testing.Constant(),

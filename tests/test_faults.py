@@ -35,7 +35,7 @@ def is_product(name: str) -> bool:
 
 
 def last(client: Client) -> str:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])[-1]
+    return sorted(client.nthreads())[-1]
 
 
 def busiest(client: Client) -> str:
@@ -172,10 +172,10 @@ def test_slow_frozen_and_killed_worker(shared: Client) -> None:
     client.run_on_scheduler(stealing, "start")
     assert helped(figures) > before_fault
 
-    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    before = set(client.nthreads())
     product(client, when_started(WORKERS + 1, lambda: testing.freeze(client, busiest(client))))
     assert_nothing_left(client)
-    assert set(client.scheduler_info(n_workers=-1)["workers"]) == before, "the worker survived its sleep"
+    assert set(client.nthreads()) == before, "the worker survived its sleep"
 
     def killed() -> AbstractContextManager[None]:
         return nullcontext(testing.kill(client, busiest(client)))

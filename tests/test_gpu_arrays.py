@@ -143,7 +143,7 @@ def test_a_late_block_is_decoded_on_the_device(
         return slow
 
     # One worker after the other is slow: the scheduler may take a block off it before it is late.
-    for victim in sorted(client.scheduler_info(n_workers=-1)["workers"]):
+    for victim in sorted(client.nthreads()):
         with monkeypatch.context() as patch, dc.coded(parity=1, force=True):
             product = x @ y
             patch.setattr(fake_gpu.FakeGPU, "__array_ufunc__", slow_on(victim))

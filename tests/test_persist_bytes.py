@@ -59,7 +59,7 @@ def number_of(key: Any) -> int:
 @contextmanager
 def placed(client: Client) -> Iterator[list[str]]:
     """Compute every first block on one worker, every second on another: all cases lose blocks alike."""
-    workers = sorted(client.scheduler_info(n_workers=-1)["workers"])[:BLOCKS]
+    workers = sorted(client.nthreads())[:BLOCKS]
     # Loose: otherwise a block whose worker is gone could never be anywhere else.
     with dask.annotate(workers=lambda key: [workers[number_of(key)]], allow_other_workers=True):
         yield workers

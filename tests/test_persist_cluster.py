@@ -80,10 +80,6 @@ def keep(client: Client, runs: Path, *, blocks: int = 6, rows: int = 10_000, gro
     return Kept(x, expected, runs, len(runs.read_text()), figures, groups)
 
 
-def workers_of(client: Client) -> dict[str, dict[str, Any]]:
-    return client.scheduler_info(n_workers=-1)["workers"]
-
-
 def at(client: Client) -> dict[Any, list[str]]:
     """Return the workers that hold each piece of each group."""
     return {key: held for group in client.run_on_scheduler(pieces).values() for key, held in group.items()}
@@ -91,7 +87,7 @@ def at(client: Client) -> dict[Any, list[str]]:
 
 def retire(client: Client, worker: str) -> None:
     """Retire a worker for good: the cluster would start one in its place some time later."""
-    name = workers_of(client)[worker]["name"]
+    name = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.workers[worker].name)
     client.retire_workers([worker])
     until_gone(client, worker)
     del client.cluster.worker_spec[name], client.cluster.workers[name]
@@ -109,7 +105,7 @@ def until_running(client: Client, workers: int) -> None:
         )
 
     # After adapting down, workers were seen to come only half a minute later.
-    until(lambda: client.run_on_scheduler(running) == workers, 90, lambda: list(workers_of(client)))
+    until(lambda: client.run_on_scheduler(running) == workers, 90, lambda: list(client.nthreads()))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +209,7 @@ def test_memory_manager(client: Client, tmp_path: Path, seconds: float) -> None:
 def test_killed_while_a_block_is_fetched(client: Client, tmp_path: Path) -> None:
     kept = keep(client, tmp_path / "runs", blocks=3, rows=500_000)
     (key, (holder,)) = next(iter(client.who_has(kept.x).items()))
-    idle = min(set(workers_of(client)) - {held for (held,) in at(client).values()})
+    idle = min(set(client.nthreads()) - {held for (held,) in at(client).values()})
     (pid,) = pids_of(client, [holder]).values()
 
     def in_flight(dask_worker: Any) -> bool:

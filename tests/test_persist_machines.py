@@ -50,7 +50,7 @@ def test_a_machine_is_lost(client: Client, tmp_path: Any) -> None:
     until(lambda: not client.run_on_scheduler(crowded), state=lambda: client.run_on_scheduler(crowded))
     kill(
         client,
-        *(address for address in client.scheduler_info(n_workers=-1)["workers"] if "127.0.0.3" in address),
+        *(address for address in client.nthreads() if "127.0.0.3" in address),
     )
     same_bytes(x, expected)
     assert len(runs.read_text()) == 4, "blocks were computed again"

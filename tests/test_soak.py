@@ -129,7 +129,7 @@ def break_one(
     client: Client, fault: str, rng: random.Random, stack: ExitStack, until_thawed: ExitStack
 ) -> None:
     """Let one worker, drawn at random, have its fault."""
-    one = rng.choice(sorted(client.scheduler_info(n_workers=-1)["workers"]))
+    one = rng.choice(sorted(client.nthreads()))
     if fault == "slow":
         stack.enter_context(testing.slow(client, one, factor=10))
     elif fault == "slower":

@@ -23,7 +23,7 @@ PRIOR = np.full((80, 3), 7.0)
 
 def blocks(client: Client, numbers: np.ndarray = X) -> da.Array:
     """Return an array in memory, one block of rows on each worker in turn."""
-    workers = sorted(client.scheduler_info()["workers"])
+    workers = sorted(client.nthreads())
     x = da.from_array(numbers, chunks=(-(-len(numbers) // len(workers)), -1))
     keys = [client.submit(np.asarray, block, workers=[w]) for block, w in zip(x.blocks, workers, strict=True)]
     return da.concatenate([da.from_delayed(k, b.shape, b.dtype) for k, b in zip(keys, x.blocks, strict=True)])
@@ -61,7 +61,7 @@ def test_only_late_blocks_are_those_of_the_prior(cluster: Callable[..., Client])
     assert np.array_equal(y.compute(), (x @ V).compute())
     assert dc.report(client).to_dict()["substituted"] == 0
 
-    late = sorted(client.scheduler_info()["workers"])[1]
+    late = sorted(client.nthreads())[1]
     with testing.freeze(client, late):
         found = dc.substitute(x @ (2 * V), PRIOR, patience=1.0).compute()
     assert np.array_equal(found[20:40], PRIOR[20:40])

@@ -26,7 +26,7 @@ def _process(client: Client, worker: str) -> psutil.Process:
     """Return the worker's process; it must run on this machine, in a process of its own."""
     if getattr(client, "asynchronous", False):
         raise TypeError("client is asynchronous; give a synchronous distributed.Client")
-    known = client.scheduler_info(n_workers=-1)["workers"]
+    known = client.nthreads()  # not scheduler_info(), which another answer may overtake, without workers
     if worker not in known:
         raise ValueError(f"worker={worker!r} is not in the cluster; choose from {', '.join(sorted(known))}")
     host, pid, created = client.run(_identity, workers=[worker])[worker]

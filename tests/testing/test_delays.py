@@ -37,7 +37,7 @@ def executors(dask_worker: Worker) -> tuple[str, ...]:
 def drawn_factors(client: Client, seed: int) -> dict[str, list[float]]:
     """Run ten tasks on each worker and return what they drew."""
     with testing.delays(client, testing.ShiftedExponential(1.0), unit=0.001, seed=seed) as delays:
-        for worker in client.scheduler_info(n_workers=-1)["workers"]:
+        for worker in client.nthreads():
             client.gather([client.submit(twice, i, workers=[worker], pure=False) for i in range(10)])
         found: dict[str, list[float]] = {}
         for draw in delays.drawn():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster, TimeoutError
@@ -25,7 +26,7 @@ def part_stopped(process: psutil.Process, looks: int = 100) -> float:
 
 def test_slow_frozen_and_killed(shared: Client) -> None:
     client = shared
-    one, two = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    one, two = sorted(client.nthreads())
     pids = client.run(os.getpid)
     with testing.slow(client, one, factor=10):
         assert 0.6 < part_stopped(psutil.Process(pids[one])) < 1
@@ -50,15 +51,29 @@ def test_slow_frozen_and_killed(shared: Client) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     deadline = time.monotonic() + 60
-    while two in client.scheduler_info(n_workers=-1)["workers"] and time.monotonic() < deadline:
+    while two in client.nthreads() and time.monotonic() < deadline:
         time.sleep(0.05)
     client.wait_for_workers(2, timeout=120)
     assert client.submit(abs, -3).result() == 3
 
 
+@pytest.mark.cluster
+def test_workers_are_found_whenever_the_client_looks() -> None:
+    """It asks the scheduler about itself now and then, and keeps that answer in place of ours."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as local,
+        Client(local) as client,
+    ):
+        (worker,) = client.nthreads()
+        for _ in range(200):
+            with pytest.raises(ValueError, match="start the cluster with processes=True"):
+                testing.kill(client, worker)
+
+
 def test_worker_that_cannot_be_reached_is_refused(shared: Client) -> None:
     client = shared
-    worker, *_ = client.scheduler_info(n_workers=-1)["workers"]
+    worker, *_ = client.nthreads()
     with pytest.raises(ValueError, match="worker='tcp://nobody:1' is not in the cluster; choose from tcp://"):
         testing.kill(client, "tcp://nobody:1")
     with pytest.raises(ValueError, match="factor=0.5"):
@@ -68,6 +83,6 @@ def test_worker_that_cannot_be_reached_is_refused(shared: Client) -> None:
 @pytest.mark.cluster
 def test_worker_in_this_process_is_refused() -> None:
     with LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as local, Client(local) as client:
-        (worker,) = client.scheduler_info(n_workers=-1)["workers"]
+        (worker,) = client.nthreads()
         with pytest.raises(ValueError, match="start the cluster with processes=True"):
             testing.freeze(client, worker).__enter__()
