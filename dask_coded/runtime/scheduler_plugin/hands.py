@@ -33,8 +33,10 @@ CLIENT = "dask-coded"
 #: A decode that raises is caught by a retry, so that it never fails the job.
 DECODE_RETRIES = 1
 EAGER_DELAY = 1_000_000
-#: Seconds after which requests that were sent to a frozen worker meanwhile are ended too.
+#: Seconds after which requests that were sent to a frozen worker meanwhile are ended too, for the first
+#: time; it is twice as long each time, up to the second number.
 TELL_AGAIN = 0.3
+TELL_AT_LEAST = 5.0
 
 
 class Hands:
@@ -62,6 +64,8 @@ class Hands:
         self.respecs: dict[Hashable, tuple[Any, list[TaskState]]] = {}
         self.paused: dict[str, float] = {}
         self.frozen: set[str] = set()
+        #: When others were told that these do not answer.
+        self._told: dict[str, str] = {}
         #: Held workers whose running tasks were released: the books show free threads.
         self.robbed: set[str] = set()
         #: Tasks taken from a frozen worker once. A task that merely keeps its
@@ -348,8 +352,9 @@ class Hands:
         self.transitions({key: "released" for key in (*running, *lost)})
         if lost:
             self._end_gathers(ws.address)
-        # Once more, since it ends the requests that are open then.
-        self.scheduler.loop.call_later(TELL_AGAIN, self._tell_gone_again, ws.address)
+        # Again and again, since it ends the requests that are open then.
+        self._told[ws.address] = stimulus
+        self.scheduler.loop.call_later(TELL_AGAIN, self._tell_gone_again, ws.address, stimulus, TELL_AGAIN)
 
     def _end_gathers(self, address: str) -> None:
         """Have clients ask once more for results that are on their way from a worker: they never come."""
@@ -357,9 +362,15 @@ class Hands:
             if comm.name and "for gather" in comm.name:  # so `get_data_from_worker` calls them
                 comm.abort()
 
-    def _tell_gone_again(self, address: str) -> None:
-        if address in self.frozen:
-            self._tell_gone(address, f"dask-coded-frozen-{time()}")
+    def _tell_gone_again(self, address: str, first: str, after: float) -> None:
+        if self._told.get(address) != first:
+            return  # it was told anew meanwhile
+        if address not in self.frozen or address not in self.scheduler.workers:
+            del self._told[address]
+            return
+        self._tell_gone(address, f"dask-coded-frozen-{time()}")
+        after = min(2 * after, TELL_AT_LEAST)
+        self.scheduler.loop.call_later(after, self._tell_gone_again, address, first, after)
 
     def _tell_gone(self, address: str, stimulus: str) -> None:
         """Have the other workers drop what they expect from one."""
