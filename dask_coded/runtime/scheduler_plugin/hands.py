@@ -64,7 +64,7 @@ class Hands:
         self.respecs: dict[Hashable, tuple[Any, list[TaskState]]] = {}
         self.paused: dict[str, float] = {}
         self.frozen: set[str] = set()
-        #: When others were told that these do not answer.
+        #: By frozen worker, the stimulus with which the others were first told of it.
         self._told: dict[str, str] = {}
         #: Held workers whose running tasks were released: the books show free threads.
         self.robbed: set[str] = set()
