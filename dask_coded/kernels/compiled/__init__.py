@@ -21,7 +21,7 @@ def compile_kernels(kind: str) -> None:
     none, one = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
     if kind == "bytes":
         table = np.zeros((0, 0), np.int64)
-        repair_stripes(one, one, table, (one, table), one, (1, 1, 0, 1), True, True)
+        repair_stripes(one, one, table, (0, (one, one, one), table), 0, (1, 1, 0), True, True)
         add_up_words(0, 0, np.zeros(1, np.uint64))
         return
     dtype = np.dtype(kind)

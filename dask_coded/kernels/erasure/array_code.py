@@ -40,7 +40,8 @@ from dask_coded.errors import NotDecodable
 
 __all__ = ["ArrayCode", "Repair"]
 
-_STRIPE = 1 << 20  # bytes at most: they and their parity stay in cache
+_STRIPE = 1 << 18  # bytes at most: those of all blocks stay in cache until each parity has read them
+_TILE = 1 << 20  # bytes of the stripes that are worked on in one go
 _MOST_RIGHT_SIDES = 2  # parities besides the XOR that may be right sides, for every prime
 
 
@@ -86,16 +87,21 @@ class ArrayCode:
 
     @cached_property
     def stripe(self) -> int:
-        """Bytes of a piece that are coded at a time."""
+        """Bytes of a piece that are coded by themselves; what is behind the last whole stripe is one too."""
         return self.rows * max(64, _STRIPE // self.rows // 64 * 64)
 
-    def stripes(self, nbytes: int) -> Iterator[tuple[int, int]]:
-        """Cut pieces of `nbytes` in stripes coded each by itself; yield their starts and bytes of a row."""
-        end = nbytes - nbytes % self.stripe
-        for start in range(0, end, self.stripe):
-            yield start, self.stripe // self.rows
-        if end < nbytes:
-            yield end, -(-(nbytes - end) // self.rows)
+    @cached_property
+    def tile(self) -> int:
+        """Bytes of a piece that are worked on in one go, and have sums of their own in its checksum."""
+        return self.stripe * max(1, _TILE // self.stripe)
+
+    def runs(self, nbytes: int) -> Iterator[tuple[int, int, int]]:
+        """Cut pieces of `nbytes` in stripes: yield where equal ones start, how many, and bytes of a row."""
+        count, rest = divmod(nbytes, self.stripe)
+        if count:
+            yield 0, count, self.stripe // self.rows
+        if rest:
+            yield nbytes - rest, 1, -(-rest // self.rows)
 
     def size(self, nbytes: int) -> int:
         """Return the bytes of a parity piece of blocks of at most `nbytes`: less than p - 1 more."""

@@ -20,7 +20,7 @@ from dask_coded.kernels.erasure.stripes import Stripes
 
 __all__ = ["collect", "syndromes"]
 
-_BATCH = 8  # stripes between two calls of compiled kernels
+_BATCH = 8  # tiles between two calls of compiled kernels
 
 
 def syndromes(repair: Repair, nbytes: int, like: Bytes | None = None) -> list[Bytes]:
@@ -67,18 +67,18 @@ def collect(
     stripes = Stripes(repair, sums, sources)
     kernels = compiled("bytes")
     fast = None if kernels is None else CompiledStripes(kernels, repair, sums, sources)
+    tile = repair.code.tile
     for start, stop, unit in _batches(repair.code, nbytes, 1 if any(checksums) else _BATCH):
         for (_, data), running in zip(sources, checksums, strict=True):
-            if running is not None and start < data.size:
-                running.add(data[start:stop])  # one stripe
+            if running is not None and start % tile == 0 and start < data.size:
+                running.add(data[start : start + tile])
         if fast is None or not fast.repair(start, stop, unit, first, last):
             stripes.repair(start, stop, unit, first, last)
 
 
 def _batches(code: ArrayCode, nbytes: int, most: int) -> Iterator[tuple[int, int, int]]:
-    """Yield starts, ends and bytes of a row of up to `most` equal stripes."""
-    end = nbytes - nbytes % code.stripe
-    for start in range(0, end, most * code.stripe):
-        yield start, min(start + most * code.stripe, end), code.stripe // code.rows
-    if end < nbytes:
-        yield end, code.size(nbytes), -(-(nbytes - end) // code.rows)
+    """Yield starts, ends and bytes of a row of stripes in up to `most` tiles."""
+    for begin, count, unit in code.runs(nbytes):
+        end = begin + count * code.rows * unit
+        for start in range(begin, end, most * code.tile):
+            yield start, min(start + most * code.tile, end), unit

@@ -78,7 +78,7 @@ class Encoder:
             raise ValueError(f"no parity yet: blocks {missing} of {code.k} were not added")
         self._sums = None
         layouts, known = zip(*(self._known[index] for index in range(code.k)), strict=True)
-        group = Group(layouts, (*known, *(checksum(data, code.stripe) for data in sums)), self._nbytes)
+        group = Group(layouts, (*known, *(checksum(data, code.tile) for data in sums)), self._nbytes)
         return tuple(ParityPiece(group, code.k + place, data) for place, data in enumerate(sums))
 
     def _add(self, blocks: Mapping[int, Any]) -> None:

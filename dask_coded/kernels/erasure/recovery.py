@@ -127,6 +127,6 @@ def piece_of(group: Group, index: int, data: Bytes) -> Any:
         whole, data = data, data[: group.blocks[index].nbytes]
         if 20 * len(data) < 19 * len(whole):
             data = data.copy()  # not to keep the memory of a longer block
-    if checksum(data, group.code.stripe) != group.checksums[index]:
+    if checksum(data, group.code.tile) != group.checksums[index]:
         raise NotDecodable(f"piece {index} was recovered but does not match its checksum")
     return from_bytes(data, group.blocks[index]) if is_block else ParityPiece(group, index, data)

@@ -81,7 +81,7 @@ def collect(
         sums[:] = _xor(backend, repair, sums, _solution(repair), nbytes)
     pairs = [(piece, each) for piece, each in zip(data, checksums, strict=True) if each is not None]
     if pairs:
-        _add_up(backend, [piece for piece, _ in pairs], repair.code.stripe, [each for _, each in pairs])
+        _add_up(backend, [piece for piece, _ in pairs], repair.code.tile, [each for _, each in pairs])
 
 
 def checksum(data: Any, tile: int) -> int:
@@ -123,22 +123,11 @@ def _xor(backend: Backend, repair: Repair, inputs: Sequence[Any], rows: Rows, nb
     up, starts = pack(pieces, np.array(list(map(backend.address, outputs)), np.uint64), ends, terms)
     lookup = backend.upload(up)
     places = [backend.address(lookup) + start for start in starts]
-    for start, stripes, unit in _runs(repair, nbytes):
+    for start, stripes, unit in repair.code.runs(nbytes):
         threads = -(-unit // CHUNK) * height * len(outputs) * stripes
         shape = len(outputs), height, start, stripes, unit
         backend.launch((FILE, "xor_rows"), threads, *places, *shape)
     return outputs
-
-
-def _runs(repair: Repair, nbytes: int) -> list[tuple[int, int, int]]:
-    """Return starts, numbers and bytes of a row of stripes that are alike."""
-    runs: list[tuple[int, int, int]] = []
-    for start, unit in repair.code.stripes(nbytes):
-        if runs and runs[-1][2] == unit:
-            runs[-1] = runs[-1][0], runs[-1][1] + 1, unit
-        else:
-            runs.append((start, 1, unit))
-    return runs
 
 
 @lru_cache(256)

@@ -18,11 +18,17 @@ CODES = st.builds(ArrayCode, st.integers(1, 20), st.integers(1, 6))
 @given(CODES, st.integers(0, 3_000_000))
 def test_stripes_cover_every_byte_once(code: ArrayCode, nbytes: int) -> None:
     end = 0
-    for start, unit in code.stripes(nbytes):
-        assert start == end and 0 < unit * code.rows <= max(code.stripe, 1 << 18)
-        end = start + unit * code.rows
+    for start, count, unit in code.runs(nbytes):
+        assert start == end and count > 0 and 0 < unit * code.rows <= code.stripe
+        end = start + count * unit * code.rows
     assert end == code.size(nbytes)
     assert nbytes <= code.size(nbytes) < nbytes + max(1, code.rows)
+
+
+@given(CODES)
+def test_tiles_are_whole_stripes(code: ArrayCode) -> None:
+    assert code.tile % code.stripe == 0 < code.tile
+    assert code.stripe % code.rows == 0
 
 
 @given(CODES)

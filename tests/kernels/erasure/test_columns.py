@@ -41,7 +41,12 @@ def test_parity_checks_hold(code: ArrayCode, nbytes: int, monkeypatch: pytest.Mo
     monkeypatch.setattr("dask_coded.kernels.erasure.array_code._STRIPE", 1)
     size, p = code.size(nbytes), code.prime
     pieces = [np.pad(piece, (0, size - piece.size)) for piece in pieces_of(code, nbytes)]
-    for start, unit in code.stripes(nbytes):
+    starts = [
+        (at, unit)
+        for start, count, unit in code.runs(nbytes)
+        for at in range(start, start + count * code.rows * unit, code.rows * unit)
+    ]
+    for start, unit in starts:
         rows = [piece[start : start + code.rows * unit].reshape(-1, unit) for piece in pieces]
         for check in range(code.r):
             sums = np.zeros((p, unit), np.uint8)
@@ -83,7 +88,7 @@ def test_any_k_pieces_give_all_others(code: ArrayCode) -> None:
 
 @pytest.mark.parametrize("code", [ArrayCode(5, 2), ArrayCode(5, 3), ArrayCode(4, 4)], ids=str)
 def test_long_pieces(code: ArrayCode) -> None:
-    nbytes = 2 * code.stripe + 12_345
+    nbytes = 2 * code.tile + code.stripe + 12_345
     pieces = pieces_of(code, nbytes)
     lost = range(code.r)
     have = {piece: pieces[piece] for piece in range(code.n) if piece not in lost}

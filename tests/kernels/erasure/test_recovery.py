@@ -16,9 +16,10 @@ from dask_coded.kernels.erasure import ParityPiece, Recovery, encode, recover, s
 
 @pytest.fixture(autouse=True, scope="module")
 def short_stripes() -> Any:
-    """Cut blocks of a few thousand bytes in stripes too."""
+    """Cut blocks of a few thousand bytes in stripes and tiles too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dask_coded.kernels.erasure.array_code._STRIPE", 1)
+        patch.setattr("dask_coded.kernels.erasure.array_code._TILE", 2_000)
         yield
 
 
