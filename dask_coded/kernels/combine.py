@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dask_coded.kernels.devices import device_of
 from dask_coded.kernels.dtypes import parity_dtype, real_dtype
+from dask_coded.kernels.fresh import fresh
 from dask_coded.kernels.mixing import mix
 from dask_coded.kernels.tiles import memory_order
 
@@ -123,5 +124,5 @@ def empty_like(block: Block, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Bl
     """Return a new array whose last axes lie in memory as those of `block` do."""
     extra = len(shape) - block.ndim
     order = [*range(extra), *(extra + d for d in memory_order(block))]
-    result = np.empty([shape[d] for d in order], dtype, like=block)
+    result = fresh(tuple(shape[d] for d in order), dtype, like=block)
     return result if order == sorted(order) else result.transpose(np.argsort(order))

@@ -17,6 +17,7 @@ from dask_coded.kernels.erasure.buffers import Bytes
 from dask_coded.kernels.erasure.checksums import RunningChecksum
 from dask_coded.kernels.erasure.compiled_stripes import CompiledStripes
 from dask_coded.kernels.erasure.stripes import Stripes
+from dask_coded.kernels.fresh import fresh
 
 __all__ = ["collect", "syndromes"]
 
@@ -24,12 +25,15 @@ _BATCH = 8  # tiles between two calls of compiled kernels
 
 
 def syndromes(repair: Repair, nbytes: int, like: Bytes | None = None) -> list[Bytes]:
-    """Return zeroed arrays to `collect` sources in, one for each output of the repair, where `like` is."""
+    """Return arrays to `collect` sources in, one for each output of the repair, where `like` is.
+
+    What is in them is undefined until the first sources are collected.
+    """
     if (device := device_of([like])) is not None:
-        zeros: list[Bytes] = device.syndromes(repair, nbytes, like)
-        return zeros
-    size = repair.code.size(nbytes)
-    return [np.zeros(size, np.uint8) for _ in repair.outputs]
+        arrays: list[Bytes] = device.syndromes(repair, nbytes, like)
+        return arrays
+    shape = (repair.code.size(nbytes),)
+    return [fresh(shape, np.dtype(np.uint8)) for _ in repair.outputs]
 
 
 def collect(
@@ -39,7 +43,7 @@ def collect(
     nbytes: int,
     checksums: Sequence[RunningChecksum | None],
     last: bool,
-    first: bool = False,
+    first: bool,
 ) -> None:
     """Add sources to the sums of the checks, and solve for the outputs once all are there.
 

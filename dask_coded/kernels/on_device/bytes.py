@@ -63,7 +63,7 @@ def collect(
     nbytes: int,
     checksums: Sequence[RunningChecksum | None],
     last: bool,
-    first: bool = False,
+    first: bool,
 ) -> None:
     """Add sources to the sums of the checks, and solve for the outputs once all are there.
 
@@ -155,6 +155,6 @@ def _solution(repair: Repair) -> Rows:
     for first in range(0, outputs * height, 8 * UNIT):
         ones = np.eye(outputs * height, 8 * UNIT, k=-first, dtype=bool)
         sums = list(np.packbits(ones, axis=1, bitorder="little").reshape(outputs, -1))
-        collect_on_host(repair, sums, [], height * UNIT, [], last=True)
+        collect_on_host(repair, sums, [], height * UNIT, [], last=True, first=False)
         parts.append(np.unpackbits(np.stack(sums).reshape(-1, UNIT), axis=1, bitorder="little"))
     return tuple(tuple(np.flatnonzero(line).tolist()) for line in np.concatenate(parts, axis=1))

@@ -29,8 +29,8 @@ def run(code: ArrayCode, have: dict[int, Any], wanted: Any, nbytes: int) -> list
     repair = code.repair(have, wanted)
     sums = syndromes(repair, nbytes)
     for piece in repair.sources:
-        last = piece == repair.sources[-1]
-        collect(repair, sums, [(piece, have[piece])], nbytes, [RunningChecksum()], last)
+        first, last = piece == repair.sources[0], piece == repair.sources[-1]
+        collect(repair, sums, [(piece, have[piece])], nbytes, [RunningChecksum()], last, first)
     found = dict(zip(repair.outputs, sums, strict=True))
     return [found[piece] for piece in wanted]
 

@@ -42,7 +42,7 @@ def test_longer_room_than_the_blocks_need() -> None:
 
 @pytest.mark.parametrize("parity", [1, 2, 3, 4])
 def test_nothing_but_parity_is_held(parity: int) -> None:
-    blocks = [np.full(1 << 20, index, "u4") for index in range(4)]
+    blocks = [np.full(3 << 18, index, "u4") for index in range(4)]
     tracemalloc.start()
     try:
         encoder = Encoder(4, parity, blocks[0].nbytes)
