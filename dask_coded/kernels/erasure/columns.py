@@ -73,11 +73,11 @@ def collect(
     fast = None if kernels is None else CompiledStripes(kernels, repair, sums, sources)
     tile = repair.code.tile
     for start, stop, unit in _batches(repair.code, nbytes, 1 if any(checksums) else _BATCH):
+        if fast is None or not fast.repair(start, stop, unit, first, last):
+            stripes.repair(start, stop, unit, first, last)
         for (_, data), running in zip(sources, checksums, strict=True):
             if running is not None and start % tile == 0 and start < data.size:
                 running.add(data[start : start + tile])
-        if fast is None or not fast.repair(start, stop, unit, first, last):
-            stripes.repair(start, stop, unit, first, last)
 
 
 def _batches(code: ArrayCode, nbytes: int, most: int) -> Iterator[tuple[int, int, int]]:
