@@ -61,4 +61,4 @@ def test_each_kernel_is_compiled_for_what_it_is_called_with(backend: str) -> Non
     encode([np.ones(99)] * 3, 2)
     row_levels(np.ones((3, 4)), 0)
     assert len(kernels.add_up_words.signatures) == 1
-    assert len(kernels.repair_stripes.signatures) == 1
+    assert len(kernels.xor_stripes.signatures) == 1

@@ -11,17 +11,17 @@ import numpy as np
 
 from dask_coded.kernels.compiled.floats import mix_segments
 from dask_coded.kernels.compiled.levels import largest_bits
-from dask_coded.kernels.compiled.xor import add_up_words, repair_stripes
+from dask_coded.kernels.compiled.xor import add_up_words, xor_stripes
 
-__all__ = ["add_up_words", "compile_kernels", "largest_bits", "mix_segments", "repair_stripes"]
+__all__ = ["add_up_words", "compile_kernels", "largest_bits", "mix_segments", "xor_stripes"]
 
 
 def compile_kernels(kind: str) -> None:
     """Compile the kernels of one kind by calling them with nothing to do."""
     none, one = np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
     if kind == "bytes":
-        table = np.zeros((0, 0), np.int64)
-        repair_stripes(one, one, table, (0, (one, one, one), table), 0, (1, 1, 0), True, True)
+        zero = np.zeros(1, np.int64)
+        xor_stripes(one, 0, (zero, zero, zero, zero, zero), (1, 1, 0))
         add_up_words(0, 0, np.zeros(1, np.uint64))
         return
     dtype = np.dtype(kind)

@@ -1,8 +1,13 @@
-"""Stripes of an array code with compiled kernels: what `stripes` does, with one call for many."""
+"""Stripes of an array code with compiled kernels: what `stripes` does, with one call for many.
+
+All of it is XORs of rows. A stripe of all pieces is read from memory for the first sum, in runs
+as long as the stripe, and from cache for the others, which have the next stripe fetched meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from types import ModuleType
 
 import numpy as np
@@ -10,9 +15,15 @@ from numpy.typing import NDArray
 
 from dask_coded.kernels.erasure.array_code import Repair
 from dask_coded.kernels.erasure.buffers import Bytes
-from dask_coded.kernels.erasure.schedule import Line, schedule
+from dask_coded.kernels.erasure.schedule import schedule
 
 __all__ = ["CompiledStripes"]
+
+_FIRST_HALF, _SECOND_HALF = 1, 2  # of the sources of a line: what is fetched
+
+Sources = tuple[tuple[int, int], ...]  # which array it is, and which piece of the group
+Line = tuple[int, list[int], int, int]  # target, sources, how many rows, what is fetched
+Lines = tuple[NDArray[np.int64], ...]  # targets, ends of their sources, these, how many rows, what is fetched
 
 
 class CompiledStripes:
@@ -33,42 +44,61 @@ class CompiledStripes:
         sums: Sequence[Bytes],
         sources: Sequence[tuple[int, Bytes]],
     ):
-        unknown, self._rows = len(repair.points), repair.code.rows
-        self._run = kernels.repair_stripes
-        self._arrays = sums, [data for _, data in sources]  # also keeps them where they are
-        self._sizes = np.array([data.size for _, data in sources], np.int64)
-        self._places = _addresses(sums), _addresses([data for _, data in sources])
-        self._shifts = _table([repair.shifts(piece) for piece, _ in sources], len(sums))
-        solved = [repair.shifts(piece)[unknown:] for piece in repair.erased]
-        found = schedule(repair.points, repair.code.prime)
-        self._plan = unknown, _flat(found.lines), _table(solved, len(sums) - unknown)
-        more = found.rows - unknown * self._rows if found.lines else 0
-        self._room = np.empty((more, repair.code.stripe // self._rows), np.uint8)
+        self._kernels, self._repair = kernels, repair
+        self._arrays = [*sums, *(data for _, data in sources)]  # also keeps them where they are
+        self._where = np.array([array.ctypes.data for array in self._arrays], np.int64)
+        self._sources = tuple((len(sums) + i, piece) for i, (piece, _) in enumerate(sources))
+        code = repair.code
+        more = schedule(repair.points, code.prime).rows - len(repair.points) * code.prime
+        self._room = np.empty((len(self._arrays) + more, code.stripe // code.rows), np.uint8)
 
     def repair(self, start: int, stop: int, unit: int, first: bool, last: bool) -> bool:
         """Do as `Stripes.repair`; false, and nothing is done, if a source ends between start and stop."""
-        if ((self._sizes > start) & (self._sizes < stop)).any():
+        if any(start < self._arrays[i].size < stop for i, _ in self._sources):
             return False
-        there = self._sizes > start
-        sums, sources = self._places
-        count = (stop - start) // (self._rows * unit)
-        shape, room = (self._rows, unit, count), self._room.ctypes.data
-        where = sources[there] + start
-        self._run(sums + start, where, self._shifts[there], self._plan, room, shape, first, last)
+        rows = self._repair.code.rows
+        there = tuple((i, piece) for i, piece in self._sources if self._arrays[i].size > start)
+        lines = _lines(self._repair, there, len(self._arrays), first, last)
+        shape = rows, unit, (stop - start) // (rows * unit)
+        self._kernels.xor_stripes(self._where + start, self._room.ctypes.data, lines, shape)
         return True
 
 
-def _addresses(arrays: Sequence[Bytes]) -> NDArray[np.int64]:
-    return np.array([array.ctypes.data for array in arrays], np.int64)
+@lru_cache(64)
+def _lines(repair: Repair, sources: Sources, arrays: int, first: bool, last: bool) -> Lines:
+    """Return what `xor_stripes` is to do with rows of so many arrays, sums first, and room behind them."""
+    unknown, prime = len(repair.points), repair.code.prime
+    lines = [line for output in range(unknown) for line in _sum(repair, output, sources, first)]
+    if last:
+        end, more = unknown * prime, (arrays - unknown) * prime
+        for row, others in schedule(repair.points, prime).lines:
+            target, *found = (each if each < end else each + more for each in (row, *others))
+            lines.append((target, found, 1, 0))
+        sources += tuple(enumerate(repair.erased))
+    for output in range(unknown, len(repair.outputs)):
+        lines += _sum(repair, output, sources, first)
+    ends = np.cumsum([len(found) for _, found, _, _ in lines], dtype=np.int64)
+    sources_of_all = [row for _, found, _, _ in lines for row in found]
+    targets, spans, fetches = ([line[part] for line in lines] for part in (0, 2, 3))
+    return tuple(np.array(each, np.int64) for each in (targets, ends, sources_of_all, spans, fetches))
 
 
-def _table(shifts: Sequence[Sequence[int | None]], width: int) -> NDArray[np.int64]:
-    found = [[-1 if shift is None else shift for shift in each] for each in shifts]
-    return np.array(found, np.int64).reshape(len(found), width)
-
-
-def _flat(lines: Sequence[Line]) -> tuple[NDArray[np.int64], ...]:
-    """Return the targets of the lines, where their sources end, and the sources of all."""
-    ends = np.cumsum([len(sources) for _, sources in lines], dtype=np.int64)
-    terms = [row for _, sources in lines for row in sources]
-    return np.array([target for target, _ in lines], np.int64), ends, np.array(terms, np.int64)
+def _sum(repair: Repair, output: int, sources: Sources, first: bool) -> Iterator[Line]:
+    """Yield the lines that add sources to a sum."""
+    rows, prime = repair.code.rows, repair.code.prime
+    there = [(place, repair.shifts(piece)[output]) for place, piece in sources]
+    places = [(place * prime, shift) for place, shift in there if shift is not None]
+    rotated = len(repair.outputs) - bool(repair.erased)  # the first sum is not, if columns are lost
+    rank = output - len(repair.outputs) + rotated
+    if not (first or places):
+        return
+    if rank < 0:
+        own = [] if first else [output * prime]
+        yield output * prime, [*own, *(place for place, _ in places)], rows, 0
+        return
+    fetch = (_FIRST_HALF, _SECOND_HALF, 0)[min(rank, 2)] if rotated > 1 else _FIRST_HALF | _SECOND_HALF
+    for row in range(rows):
+        target = output * prime + row
+        found = [(place, (row - shift) % prime) for place, shift in places]
+        own = [] if first else [target]
+        yield target, [*own, *(place + source for place, source in found if source < rows)], 1, fetch
