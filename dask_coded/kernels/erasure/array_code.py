@@ -40,7 +40,10 @@ from dask_coded.errors import NotDecodable
 
 __all__ = ["ArrayCode", "Repair"]
 
-_STRIPE = 1 << 18  # bytes at most: those of all blocks stay in cache until each parity has read them
+# Bytes, from measurements: a stripe of all blocks stays in cache until each parity has read it, but
+# NumPy takes a microsecond more where it walks several of them in one call.
+_STRIPES = 1 << 22
+_SHORTEST, _LONGEST = 1 << 18, 1 << 20
 _TILE = 1 << 20  # bytes of the stripes that are worked on in one go
 _MOST_RIGHT_SIDES = 2  # parities besides the XOR that may be right sides, for every prime
 
@@ -88,7 +91,8 @@ class ArrayCode:
     @cached_property
     def stripe(self) -> int:
         """Bytes of a piece that are coded by themselves; what is behind the last whole stripe is one too."""
-        return self.rows * max(64, _STRIPE // self.rows // 64 * 64)
+        most = min(max(_STRIPES // self.k, _SHORTEST), _LONGEST)
+        return self.rows * max(64, most // self.rows // 64 * 64)
 
     @cached_property
     def tile(self) -> int:

@@ -38,7 +38,7 @@ def run(code: ArrayCode, have: dict[int, Any], wanted: Any, nbytes: int) -> list
 @every_code
 @pytest.mark.parametrize("nbytes", [1, 53, 3000])
 def test_parity_checks_hold(code: ArrayCode, nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dask_coded.kernels.erasure.array_code._STRIPE", 1)
+    monkeypatch.setattr("dask_coded.kernels.erasure.array_code._LONGEST", 1)
     size, p = code.size(nbytes), code.prime
     pieces = [np.pad(piece, (0, size - piece.size)) for piece in pieces_of(code, nbytes)]
     starts = [

@@ -18,7 +18,7 @@ from dask_coded.kernels.erasure import ParityPiece, Recovery, encode, recover, s
 def short_stripes() -> Any:
     """Cut blocks of a few thousand bytes in stripes and tiles too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dask_coded.kernels.erasure.array_code._STRIPE", 1)
+        patch.setattr("dask_coded.kernels.erasure.array_code._LONGEST", 1)
         patch.setattr("dask_coded.kernels.erasure.array_code._TILE", 2_000)
         yield
 
