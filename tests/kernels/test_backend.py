@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,3 +65,13 @@ def test_each_kernel_is_compiled_for_what_it_is_called_with(backend: str) -> Non
     row_levels(np.ones((3, 4)), 0)
     assert len(kernels.add_up_words.signatures) == 1
     assert len(kernels.xor_stripes.signatures) == 1
+
+
+@pytest.mark.parametrize("module", ["floats", "levels", "rows", "xor"])
+def test_kernels_kept_on_disk_are_not_used_after_a_part_of_them_has_changed(module: str) -> None:
+    """Numba looks at the contents of the file of a kernel only, not at those of the files it imports from."""
+    folder = Path(backends.__file__).parent / "compiled"
+    source = (folder / f"{module}.py").read_text()
+    parts = sorted(re.findall(r"^from dask_coded.kernels.compiled.(\w+) import", source, re.MULTILINE))
+    digest = sha256("".join((folder / f"{part}.py").read_text() for part in parts).encode()).hexdigest()
+    assert parts and f'PARTS = "{digest[:8]}"' in source, f"set PARTS of {module}.py to {digest[:8]}"

@@ -13,6 +13,8 @@ from kernel_cases import LAYOUTS, draw, lay_out
 
 from dask_coded.kernels import combine
 from dask_coded.kernels.backend import numpy_only
+from dask_coded.kernels.dtypes import real_dtype
+from dask_coded.kernels.mixing import mix
 
 
 @settings(max_examples=60, deadline=None)
@@ -58,3 +60,23 @@ def test_views_are_combined_without_copies(cut: Any, weights: Any) -> None:
     assert peak < 7 << 20
     expected = weights @ np.arange(5.0)
     assert (out == expected[:, np.newaxis, np.newaxis]).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_rows_are_scaled_by_factors_of_all_magnitudes(dtype: str, axis: int) -> None:
+    """Also by such as take weights out of the range of the dtype."""
+    rng = np.random.default_rng(axis)
+    weights = np.array([[1.0, -1.0, 0.0], [3.0, 1e-20, 2e10]], real_dtype(dtype))
+    largest = np.finfo(dtype).maxexp - 3
+    exponents = np.array([-largest, -99, -1, 0, 2, 101, largest])
+    factors = [np.ldexp(1.25, rng.permutation(exponents)).astype(weights.dtype) for _ in range(3)]
+    shape = (7, 90) if axis == 0 else (90, 7)
+    lines = [each.reshape((-1, 1) if axis == 0 else (1, -1)) for each in factors]
+    blocks = [(draw(rng, shape, dtype) / line).astype(dtype) for line in lines]
+    out = np.empty((2, *shape), dtype)
+    mix(weights, blocks, out, factors, axis)
+    scaled = [block * line for block, line in zip(blocks, lines, strict=True)]
+    expected = np.tensordot(weights, scaled, 1)
+    sizes = np.tensordot(abs(weights), np.abs(scaled), 1)
+    assert (abs(out - expected) <= 8 * np.finfo(dtype).eps * sizes).all()

@@ -13,8 +13,12 @@ from typing import Any
 import numpy as np
 
 from dask_coded.kernels.compiled.jit import at, jit
+from dask_coded.kernels.compiled.rows import divide, fold, measure, scale, scaled_square_sum
 
 __all__ = ["mix_segments"]
+
+#: Of the modules that these kernels are made of too: Numba compares no more than this file with what it kept.
+PARTS = "0cc5362e"
 
 _GROUP = 8  # columns summed one after another; the sums of groups are added in pairs
 
@@ -139,55 +143,6 @@ def _combine(weights: Any, lines: Any, sums: Any, levels: Any, more: bool, size:
                     )
 
 
-@jit("contract", "reassoc")
-def _square_sum(x: Any) -> Any:
-    total = x[0] * x[0]
-    for i in range(1, x.size):
-        total += x[i] * x[i]
-    return total
-
-
-@jit()
-def _squares_along(squares: Any, x: Any) -> None:
-    for i in range(x.size):
-        squares[i] += np.float64(x[i]) * np.float64(x[i])
-
-
-@jit()
-def _measure(x: Any, squares: Any, along: bool, row: int, start: int) -> None:
-    """Add the squares of a tile to those of its rows."""
-    if along:
-        _squares_along(squares[start:], x)
-    else:
-        squares[row] += _square_sum(x)
-
-
-@jit()
-def _scale(line: Any, x: Any, factors: Any, along: bool, row: int, start: int) -> None:
-    if along:
-        for i in range(x.size):
-            line[i] = x[i] * factors[start + i]
-    else:
-        factor = factors[row]
-        for i in range(x.size):
-            line[i] = x[i] * factor
-
-
-@jit()
-def _divide(x: Any, divisors: Any, along: bool, row: int, start: int) -> None:
-    """Divide rows, without negative zeros where they become zero."""
-    if along:
-        for i in range(x.size):
-            divisor = divisors[start + i]
-            x[i] = x[i] / divisor + (0 if divisor == np.inf else x.dtype.type(-0.0))
-    elif divisors[row] == np.inf:
-        for i in range(x.size):
-            x[i] = x[i] / divisors[row] + 0
-    elif divisors[row] != 1:
-        for i in range(x.size):
-            x[i] = x[i] / divisors[row]
-
-
 @jit()
 def mix_segments(
     weights: Any,
@@ -234,15 +189,32 @@ def mix_segments(
     sources = places.shape[0] - weights.shape[0]
     found = np.empty(places.shape[0], np.int64)
     step = weights.itemsize
+    used = weights.copy()
     for o in range(outer):
         for row in range(1 if along else rows):
+            # One pass less, where all of a tile has the same factor.
+            folded = scaling[0].size > 0 and not along and fold(weights, scaling[0][:, row], used)
+            if not folded:
+                used[:] = weights
             for start in range(0, length, size):
                 count = min(size, length - start)
                 for j in range(found.size):
                     found[j] = places[j, 0] + o * places[j, 1] + row * places[j, 2] + start * step
-                _gather(found, sources, scaling[0], squares, lines, along, row, start, count, dtype)
-                _combine(weights, found[:sources], found[sources:], levels, more, count, dtype)
+                if folded:
+                    _measure_scaled(found, sources, scaling[0], squares, row, count, dtype)
+                else:
+                    _gather(found, sources, scaling[0], squares, lines, along, row, start, count, dtype)
+                _combine(used, found[:sources], found[sources:], levels, more, count, dtype)
                 _finish(found, sources, scaling[1], squares, along, row, start, count, dtype)
+
+
+@jit()
+def _measure_scaled(
+    found: Any, sources: int, factors: Any, squares: Any, row: int, count: int, dtype: Any
+) -> None:
+    if squares.size:
+        for j in range(sources):
+            squares[j, row] += scaled_square_sum(at(found[j], count, dtype), factors[j, row])
 
 
 @jit()
@@ -263,10 +235,10 @@ def _gather(
         x = at(found[j], count, dtype)
         if factors.size:
             line = at(lines[j], count, dtype)
-            _scale(line, x, factors[j], along, row, start)
+            scale(line, x, factors[j], along, row, start)
             x, found[j] = line, lines[j]
         if squares.size:
-            _measure(x, squares[j], along, row, start)
+            measure(x, squares[j], along, row, start)
 
 
 @jit()
@@ -285,6 +257,6 @@ def _finish(
     for s in range(found.size - sources):
         x = at(found[sources + s], count, dtype)
         if squares.size:
-            _measure(x, squares[sources + s], along, row, start)
+            measure(x, squares[sources + s], along, row, start)
         if divisors.size:
-            _divide(x, divisors[s], along, row, start)
+            divide(x, divisors[s], along, row, start)

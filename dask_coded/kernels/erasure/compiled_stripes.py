@@ -49,8 +49,9 @@ class CompiledStripes:
         self._where = np.array([array.ctypes.data for array in self._arrays], np.int64)
         self._sources = tuple((len(sums) + i, piece) for i, (piece, _) in enumerate(sources))
         code = repair.code
-        more = schedule(repair.points, code.prime).rows - len(repair.points) * code.prime
-        self._room = np.empty((len(self._arrays) + more, code.stripe // code.rows), np.uint8)
+        found = schedule(repair.points, code.prime)
+        more = len(self._arrays) + found.rows - len(repair.points) * code.prime if found.lines else 0
+        self._room = np.empty((more, code.stripe // code.rows), np.uint8)
 
     def repair(self, start: int, stop: int, unit: int, first: bool, last: bool) -> bool:
         """Do as `Stripes.repair`; false, and nothing is done, if a source ends between start and stop."""
