@@ -109,9 +109,9 @@ def mix_more(weights: Block, block: Block, out: Block) -> None:
     if not out.size or mix_compiled(weights[:, np.newaxis], [block], out, [None], 0, None, more=True):
         return
     size = _RESULT_TILE // 4 // out.dtype.itemsize
-    spare = np.empty(min(size, block.size), out.dtype, like=out)
     how: dict[str, Any] = {"dtype": out.dtype, "casting": "unsafe"}
-    with np.errstate(all="ignore"):
+    room = (min(size, block.size),)
+    with np.errstate(all="ignore"), scratch(room, out.dtype, like=out) as spare:
         for index in tiles(block.shape, size):
             source, results = block[index], out[(slice(None), *index)]
             product = spare[: source.size].reshape(source.shape)
@@ -144,15 +144,15 @@ def _add_tiles(
 ) -> None:
     rows = [SignedSum(row, blocks, out.dtype) for row in weights]
     width = min(size, blocks[0].size)
-    spare = np.empty((SignedSum.room(len(blocks)), width), out.dtype, like=out)
-    for index in tiles(blocks[0].shape, size):
-        sources = [block[index] for block in blocks]
-        results = out[(slice(None), *index)]
-        room = [line[: sources[0].size].reshape(sources[0].shape) for line in spare]
-        for row, result in zip(rows, results, strict=True):
-            row(sources, result, room)
-        if watch is not None:
-            watch(index[axis], axis, sources, results)
+    with scratch((SignedSum.room(len(blocks)), width), out.dtype, like=out) as spare:
+        for index in tiles(blocks[0].shape, size):
+            sources = [block[index] for block in blocks]
+            results = out[(slice(None), *index)]
+            room = [line[: sources[0].size].reshape(sources[0].shape) for line in spare]
+            for row, result in zip(rows, results, strict=True):
+                row(sources, result, room)
+            if watch is not None:
+                watch(index[axis], axis, sources, results)
 
 
 def _multiply_tiles(
