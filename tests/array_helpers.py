@@ -8,7 +8,7 @@ from typing import Any
 from distributed import Client
 
 import dask_coded as dc
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
 
 #: On a busy machine a task can be late without a fault, and a decoded block has other bits.
 CALM = {"min_task_runtime": "1 hour", "silence": "1 hour"}

@@ -16,7 +16,7 @@ from graph.graph_cases import PROBLEMS, tall, wide
 from graph.graph_helpers import groups, rewritten
 
 import dask_coded as dc
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
 
 WORKERS = 4
 ON_CLUSTER = """matmul, dot, vector, vector on the left, lazy operands, transposed, random operands, a @ a.T,

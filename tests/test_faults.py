@@ -67,7 +67,7 @@ def left_over(dask_scheduler: Any) -> dict[str, Any]:
         "client": "dask-coded" in dask_scheduler.clients,
         "books": list(plugin.machine.books),
         "lingering": list(plugin.hands.lingering),
-        "held": [*plugin.machine.held, *plugin.hands.paused],
+        "held": [*plugin.machine.held, *plugin.hands.held.paused],
         "placed": list(plugin.hands.placement.where),
         "data": [ws.address for ws in dask_scheduler.workers.values() if ws.has_what],
     }

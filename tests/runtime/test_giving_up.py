@@ -14,7 +14,7 @@ from distributed.utils_test import gen_cluster
 import dask_coded as dc
 from dask_coded.runtime.byte_tasks import rebuild
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
 from dask_coded.runtime.tasks import decode
 
 from .problems import STUCK, answer, go_on, graph

@@ -15,7 +15,9 @@ from distributed.worker_state_machine import UnpauseEvent
 from dask_coded.runtime import machine as machine_module
 from dask_coded.runtime.group import Lateness
 from dask_coded.runtime.scheduler_plugin import CodedPlugin
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT, TELL_AGAIN, Hands
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
+from dask_coded.runtime.scheduler_plugin.hands import Hands
+from dask_coded.runtime.scheduler_plugin.held import TELL_AGAIN, HeldWorkers
 from dask_coded.runtime.scheduler_plugin.versions import Versions
 
 from .problems import STUCK, answer, fail, go_on, graph, poison, take_time
@@ -46,13 +48,13 @@ async def compute(client, name, **kwargs):
 
 async def nothing_left(scheduler, plugin, seconds=60.0) -> None:
     deadline = time() + seconds
-    while time() < deadline and (scheduler.tasks or CLIENT in scheduler.clients or plugin.hands.paused):
+    while time() < deadline and (scheduler.tasks or CLIENT in scheduler.clients or plugin.hands.held.paused):
         await asyncio.sleep(0.02)
     assert not scheduler.tasks
     assert CLIENT not in scheduler.clients
     assert not plugin.machine.books
     assert not plugin.hands.lingering
-    assert not plugin.hands.paused
+    assert not plugin.hands.held.paused
     assert not plugin.machine.held
     assert all(not worker.has_what for worker in scheduler.workers.values())
     scheduler.validate_state()
@@ -158,7 +160,7 @@ async def test_work_does_not_queue_behind_a_cancelled_task(c, s, *workers):
     await stuck.cancel()
     value = await compute(c, "cancelled", k=8, seconds=0.2)
     assert value == pytest.approx(answer(8), rel=1e-12)
-    assert workers[0].address in plugin.hands.paused
+    assert workers[0].address in plugin.hands.held.paused
     go_on.set()
     await nothing_left(s, plugin)
 
@@ -268,14 +270,14 @@ async def test_a_task_is_taken_from_a_frozen_worker_each_time_it_is_submitted(c,
         while ("piece-again", 0) not in s.tasks or not s.tasks["piece-again", 0].processing_on:
             await asyncio.sleep(0.01)
         frozen = s.tasks["piece-again", 0].processing_on.address
-        plugin.hands.hold_worker(frozen, True, "test")
-        assert ("piece-again", 0) in plugin.hands.taken
+        plugin.hands.held.hold(frozen, True, "test")
+        assert ("piece-again", 0) in plugin.hands.held.taken
         assert all(ws.address != frozen for ws in [s.tasks["piece-again", 0].processing_on] if ws)
         assert await future == pytest.approx(answer(4), rel=1e-12)
-        plugin.hands.free_worker(frozen)
+        plugin.hands.held.free(frozen)
         del future
         await nothing_left(s, plugin)
-        assert not plugin.hands.taken
+        assert not plugin.hands.held.taken
 
 
 @coded_cluster()
@@ -291,14 +293,14 @@ async def test_others_are_told_of_a_frozen_worker_once_at_a_time(c, s, *workers)
 
     s.worker_send = watched
     frozen, *others = (worker.address for worker in workers)
-    plugin.hands.hold_worker(frozen, True, "test")
+    plugin.hands.held.hold(frozen, True, "test")
     assert sorted(told) == sorted((frozen, other) for other in others)
     while len(told) < 3 * len(others):  # what began to read from it meanwhile would wait for ever
         await asyncio.sleep(TELL_AGAIN)
-    plugin.hands.free_worker(frozen)
+    plugin.hands.held.free(frozen)
     number = len(told)
-    plugin.hands.hold_worker(frozen, True, "test")
-    plugin.hands.free_worker(frozen)
+    plugin.hands.held.hold(frozen, True, "test")
+    plugin.hands.held.free(frozen)
     await asyncio.sleep(3 * TELL_AGAIN)
     assert len(told) == number + len(others)
 
@@ -319,7 +321,7 @@ async def test_uninstalled_half_way_goes_on_plain(c, s, *workers):
 
 
 EVENTS = ["_add", "_finished", "_released", "_ticked", "_forgotten"]
-ACTS = ["register", "want", "launch", "narrow", "close", "hold_worker", "_move_queued", "settle", "let_go"]
+ACTS = ["register", "want", "launch", "narrow", "close", "settle", "let_go"]
 TOLD = ["on_waiting", "on_memory", "on_target", "on_forgotten"]
 
 
@@ -328,6 +330,7 @@ TOLD = ["on_waiting", "on_memory", "on_target", "on_forgotten"]
     [
         *((machine_module.Machine, m) for m in EVENTS),
         *((Hands, m) for m in ACTS),
+        *((HeldWorkers, m) for m in ("hold", "_move_queued")),
         *((Versions, m) for m in TOLD),
     ],
 )

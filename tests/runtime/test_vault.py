@@ -78,7 +78,7 @@ async def test_blocks_of_a_worker_without_work_are_lent_to_another(c, s, *worker
     assert {ws.address for ws in parity} == {workers[3].address}
     ts, held = s.tasks[blocks[0].key], workers[0].address
 
-    plugin.hands.hold_worker(held, False, "for the test")
+    plugin.hands.held.hold(held, False, "for the test")
     await until(lambda: len(ts.who_has) == 2)
     assert {ws.address for ws in ts.who_has} == {held, workers[3].address}
     s.extensions["amm"].run_once()
@@ -87,7 +87,7 @@ async def test_blocks_of_a_worker_without_work_are_lent_to_another(c, s, *worker
     await asyncio.sleep(0.1)
     assert len(ts.who_has) == 2
 
-    plugin.hands.free_worker(held)
+    plugin.hands.held.free(held)
     await until(lambda: len(ts.who_has) == 1)
     assert {ws.address for ws in ts.who_has} == {held}
     assert not plugin.vault.spreading.lent

@@ -20,11 +20,12 @@ from dask_coded.runtime.farewell_plugin import FarewellPlugin
 from dask_coded.runtime.machine import Machine
 from dask_coded.runtime.quorum import Quorum
 from dask_coded.runtime.scheduler_plugin import here
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
 from dask_coded.runtime.scheduler_plugin.adoption import Adoption, encoded_groups
 from dask_coded.runtime.scheduler_plugin.driver import Driver
 from dask_coded.runtime.scheduler_plugin.figures import kept_figures, kept_groups
 from dask_coded.runtime.scheduler_plugin.guarding import guarded
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
+from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.looks import Looks
 from dask_coded.runtime.scheduler_plugin.telling import warn_clients
 from dask_coded.runtime.scheduler_plugin.vault import Vault
@@ -295,7 +296,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
 
     @guarded
     def _on_worker_left(self, worker: str) -> None:
-        self.hands.paused.pop(worker, None)
+        self.hands.held.paused.pop(worker, None)
         self.looks.delivered.pop(worker, None)
         self.driver.tell(ev.WorkerLeft(time(), worker))
         self.later(self._tidy)
@@ -329,7 +330,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         lateness = self.machine.lateness
         silent = self.looks.silent(now, lateness.silence, lateness.interval, self.machine.held)
         running, arriving = self.looks.running(now, self._cohort, self.hands.lingering)
-        recovered = self.hands.recovered(set(self.machine.held) - set(silent))
+        recovered = self.hands.held.recovered(set(self.machine.held) - set(silent))
         occupied = self.looks.occupied(self._cohort)
         self.driver.tell(ev.Ticked(now, running, threads, silent, recovered, occupied, arriving))
         self.driver.flush()
@@ -400,7 +401,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
         """Stop coding every group; their computations go on as plain Dask's."""
         machine, hands, vault = self.machine, self.hands, self.vault
         self.driver.stop()
-        paused = list(hands.paused)
+        paused = list(hands.held.paused)
         try:
             self._reset()
             # What the old hands give another spec is released under the eyes of the new ones.
@@ -411,7 +412,7 @@ class CodedPlugin(SchedulerPlugin):  # type: ignore[misc]
                     hands.widen(book.group, index)
                 hands.close(book.group)
             for address in paused:
-                hands.free_worker(address)
+                hands.held.free(address)
             self.hands.lingering = hands.lingering
         except Exception:
             logger.exception("dask_coded could not clean up after itself")

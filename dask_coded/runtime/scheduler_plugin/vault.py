@@ -120,7 +120,7 @@ class Vault:
             self.encoding.gather(request)  # there may be more workers now
         for kept in list(self.shelf.expected):
             self.encoding.arrived(kept)
-        held = self.hands.paused.keys() - self.hands.frozen
+        held = self.hands.held.paused.keys() - self.hands.held.frozen
         self.spreading(self.shelf.groups.values(), held, now)
 
     def _regroup(self) -> None:

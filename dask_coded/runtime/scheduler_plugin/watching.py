@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
+from dask_coded.runtime.scheduler_plugin.acts import CLIENT
 from dask_coded.runtime.scheduler_plugin.again import spared
-from dask_coded.runtime.scheduler_plugin.hands import CLIENT, Hands
+from dask_coded.runtime.scheduler_plugin.hands import Hands
 from dask_coded.runtime.scheduler_plugin.rebuilding import Rebuilding
 from dask_coded.runtime.shelf import KeptGroup, Shelf
 from dask_coded.runtime.snapshot import Counters
@@ -43,7 +44,7 @@ class Watching:
 
     def __call__(self, now: float) -> None:
         """Do without the workers that do not answer, until they do again."""
-        silent = set(self.hands.looks.silent(now, self.silence, TEND, self.hands.paused))
+        silent = set(self.hands.looks.silent(now, self.silence, TEND, self.hands.held.paused))
         # Where most are silent the machine is too busy, and there is too little to rebuild from.
         if len(silent | self.frozen) <= len(self.scheduler.workers) // 2:
             for ws in [self.scheduler.workers[address] for address in silent - self.frozen]:
@@ -54,10 +55,10 @@ class Watching:
             # Again and again: what it holds may be needed later, or be rebuilt only later.
             ws = self.scheduler.workers[address]
             if ws.status.name == "running" or any(map(self.is_concerned, ws.has_what)):
-                self.hands.hold_worker(address, True, "it does not answer and holds pieces of groups")
-        for address in self.hands.recovered(self.frozen - silent):
+                self.hands.held.hold(address, True, "it does not answer and holds pieces of groups")
+        for address in self.hands.held.recovered(self.frozen - silent):
             self.frozen.discard(address)
-            self.hands.free_worker(address)
+            self.hands.held.free(address)
         if not self.frozen:
             self._results.clear()
 
