@@ -74,6 +74,19 @@ def test_loses_two_at_once_and_then_too_many(shared: Client, tmp_path: Any) -> N
     assert_nothing_left(client)
 
 
+def test_blocks_count_as_unprotected_until_their_parity_is_there(shared: Client, tmp_path: Any) -> None:
+    client = shared
+    with dc.testing.delays(client, dc.testing.Constant(), unit=0.5, tasks=lambda name: "encode" in name):
+        x = dc.persist(source(tmp_path / "runs"), parity=1)
+        wait(x)
+        figures = dc.report(client).to_dict()
+        assert (figures["kept_unprotected"], figures["redundancy"]) == (x.npartitions, 0)
+        until(lambda: not dc.report(client).to_dict()["kept_unprotected"])
+    assert dc.report(client).to_dict()["redundancy"] == 1
+    del x
+    assert_nothing_left(client)
+
+
 def test_memory_and_workers_of_groups(shared: Client, tmp_path: Any) -> None:
     client = shared
     x = dc.persist(da.random.default_rng(0).random((8, 50_000), chunks=(1, 50_000)), parity=1)

@@ -27,13 +27,20 @@ def _redundancy(group: KeptGroup, hands: Hands) -> int:
     return sum(map(hands.is_readable, group.pieces)) - len(group.blocks)
 
 
+def _unprotected(shelf: Shelf, hands: Hands) -> int:
+    """Return how many blocks in memory are in no group yet, or in one whose parity is not all there."""
+    waiting = [group for group in shelf.groups.values() if not all(map(hands.is_readable, group.parity))]
+    blocks = sum(sum(map(hands.is_readable, group.blocks)) for group in waiting)
+    return blocks + sum(len(request.arrived) for request in shelf.requests())
+
+
 def kept_figures(shelf: Shelf, hands: Hands) -> dict[str, int]:
     """Return what all groups together hold now."""
     parity = [ts for group in shelf.groups.values() for ts in hands.states(group.parity) if ts.who_has]
     left = [_redundancy(group, hands) for group in shelf.groups.values()]
     return {
         "kept_groups": len(shelf.groups),
-        "kept_unprotected": sum(len(request.arrived) for request in shelf.requests()),
+        "kept_unprotected": _unprotected(shelf, hands),
         "redundancy": max(0, min(left, default=0)),
         "parity_bytes": sum(ts.get_nbytes() for ts in parity),
     }
