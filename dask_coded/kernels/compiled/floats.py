@@ -200,45 +200,37 @@ def mix_segments(
                 count = min(size, length - start)
                 for j in range(found.size):
                     found[j] = places[j, 0] + o * places[j, 1] + row * places[j, 2] + start * step
-                if folded:
-                    _measure_scaled(found, sources, scaling[0], squares, row, count, dtype)
-                else:
-                    _gather(found, sources, scaling[0], squares, lines, along, row, start, count, dtype)
+                if scaling[0].size and not folded:
+                    _gather(found[:sources], scaling[0], lines, along, row, start, count, dtype)
                 _combine(used, found[:sources], found[sources:], levels, more, count, dtype)
+                if squares.size and folded:
+                    _measure_scaled(found[:sources], scaling[0], squares, row, count, dtype)
+                elif squares.size:
+                    _measure(found[:sources], squares, along, row, start, count, dtype)
                 _finish(found, sources, scaling[1], squares, along, row, start, count, dtype)
 
 
 @jit()
-def _measure_scaled(
-    found: Any, sources: int, factors: Any, squares: Any, row: int, count: int, dtype: Any
+def _gather(
+    found: Any, factors: Any, lines: Any, along: bool, row: int, start: int, count: int, dtype: Any
 ) -> None:
-    if squares.size:
-        for j in range(sources):
-            squares[j, row] += scaled_square_sum(at(found[j], count, dtype), factors[j, row])
+    """Scale tiles of the blocks into `lines`."""
+    for j in range(found.size):
+        scale(at(lines[j], count, dtype), at(found[j], count, dtype), factors[j], along, row, start)
+        found[j] = lines[j]
 
 
 @jit()
-def _gather(
-    found: Any,
-    sources: int,
-    factors: Any,
-    squares: Any,
-    lines: Any,
-    along: bool,
-    row: int,
-    start: int,
-    count: int,
-    dtype: Any,
-) -> None:
-    """Scale tiles of the blocks into `lines`, and measure them."""
-    for j in range(sources):
-        x = at(found[j], count, dtype)
-        if factors.size:
-            line = at(lines[j], count, dtype)
-            scale(line, x, factors[j], along, row, start)
-            x, found[j] = line, lines[j]
-        if squares.size:
-            measure(x, squares[j], along, row, start)
+def _measure(found: Any, squares: Any, along: bool, row: int, start: int, count: int, dtype: Any) -> None:
+    """Measure tiles of the blocks: after they were combined, which reads memory in more streams than one."""
+    for j in range(found.size):
+        measure(at(found[j], count, dtype), squares[j], along, row, start)
+
+
+@jit()
+def _measure_scaled(found: Any, factors: Any, squares: Any, row: int, count: int, dtype: Any) -> None:
+    for j in range(found.size):
+        squares[j, row] += scaled_square_sum(at(found[j], count, dtype), factors[j, row])
 
 
 @jit()
