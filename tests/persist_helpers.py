@@ -96,6 +96,14 @@ def unsettled(dask_scheduler: Any) -> dict[str, Any]:
     return {**found, "moves": moves, "groups": len(groups)} if any(found.values()) else {}
 
 
+def apart(dask_scheduler: Any) -> bool:
+    """Tell whether each piece is on a worker of its own: no loss of one worker takes two of a group."""
+    held = [
+        [worker for where in group.values() for worker in where] for group in pieces(dask_scheduler).values()
+    ]
+    return all(len(workers) == len(set(workers)) for workers in held)
+
+
 def settled(client: Client, groups: int = 1) -> None:
     """Wait until every group has all its parity in memory, and no copies are left."""
 

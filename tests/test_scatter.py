@@ -11,7 +11,7 @@ import pytest
 from dask.utils import key_split
 from distributed import Client
 from distributed.client import FutureCancelledError, FuturesCancelledError
-from persist_helpers import assert_all_freed, holders, kill, same_bytes, settled, until
+from persist_helpers import apart, assert_all_freed, holders, kill, same_bytes, settled, until
 
 import dask_coded as dc
 from dask_coded import testing
@@ -40,6 +40,7 @@ def test_killed_and_frozen_workers(shared: Client) -> None:
     client.wait_for_workers(WORKERS, timeout=120)
     same_bytes(x, values)
     settled(client, 2)
+    until(lambda: client.run_on_scheduler(apart))  # more pieces than parity on one worker cannot be spared
 
     before = set(client.nthreads())
     with testing.freeze(client, frozen := holders(client, x)[0]):
