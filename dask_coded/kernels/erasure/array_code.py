@@ -123,6 +123,11 @@ class ArrayCode:
             return 0 if own == check else None
         return check * piece % self.prime
 
+    def source(self, row: int, shift: int | None) -> int | None:
+        """Return which row of a piece a rotation brings to `row`, None for the imaginary or no rotation."""
+        found = self.rows if shift is None else (row - shift) % self.prime
+        return found if found < self.rows else None
+
     def repair(self, have: Collection[int], wanted: Collection[int], damaged: Collection[int] = ()) -> Repair:
         """Plan how to get pieces from others.
 

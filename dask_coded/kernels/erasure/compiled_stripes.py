@@ -100,6 +100,6 @@ def _sum(repair: Repair, output: int, sources: Sources, first: bool) -> Iterator
     fetch = (_FIRST_HALF, _SECOND_HALF, 0)[min(rank, 2)] if rotated > 1 else _FIRST_HALF | _SECOND_HALF
     for row in range(rows):
         target = output * prime + row
-        found = [(place, (row - shift) % prime) for place, shift in places]
+        found = [(place, repair.code.source(row, shift)) for place, shift in places]
         own = [] if first else [target]
-        yield target, [*own, *(place + source for place, source in found if source < rows)], 1, fetch
+        yield target, [*own, *(place + source for place, source in found if source is not None)], 1, fetch

@@ -4,14 +4,14 @@ A repair is two linear maps over single bits, which take rows of a stripe to row
 
     sources  --rotations of the code-->  sums of the checks  --solution-->  outputs
 
-Both are lists of rows to XOR. The second is what the host's own solver makes of one unit vector for
-each row, so that there is only one solver.
+Both are lists of rows to XOR. The second comes from the schedule that the host follows, so that there is
+only one solver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from dask_coded.kernels.devices import Backend, backend_of
 from dask_coded.kernels.erasure.array_code import Repair
 from dask_coded.kernels.erasure.buffers import BlockLayout
 from dask_coded.kernels.erasure.checksums import POWERS, WORDS, RunningChecksum
-from dask_coded.kernels.erasure.columns import collect as collect_on_host
+from dask_coded.kernels.erasure.schedule import schedule
 from dask_coded.kernels.on_device.mixing import pack
 from dask_coded.kernels.on_device.shapes import WARP
 
@@ -28,7 +28,6 @@ __all__ = ["as_bytes", "checksum", "collect", "from_bytes", "syndromes"]
 
 FILE = "bytes.cu"
 CHUNK = 16  # bytes of a thread
-UNIT = 64  # bytes of a row that are always one stripe
 SOURCE = np.dtype([("data", "u8"), ("size", "i8")])
 TERM = np.dtype([("source", "i4"), ("row", "i4")])
 REMAINDER = np.dtype([("crc", "u4"), ("unused", "u4"), ("rest", "<u8")])
@@ -134,27 +133,33 @@ def _xor(backend: Backend, repair: Repair, inputs: Sequence[Any], rows: Rows, nb
 def _rotations(repair: Repair, pieces: tuple[int, ...]) -> Rows:
     """Return for each row of each sum its own row and the rows of the pieces that are added to it."""
     height, outputs = repair.code.rows, len(repair.outputs)
-    found = [[place] for place in range(outputs * height)]
-    for number, piece in enumerate(pieces):
-        for output, shift in enumerate(repair.shifts(piece)):
-            for row in range(height) if shift is not None else ():
-                source = (row - (shift or 0)) % repair.code.prime
-                if source < height:  # the last, imaginary row is zero
-                    found[output * height + row].append((outputs + number) * height + source)
-    return tuple(map(tuple, found))
+    found = []
+    for output in range(outputs):
+        shifts = [repair.shifts(piece)[output] for piece in pieces]
+        for row in range(height):
+            sources = [repair.code.source(row, shift) for shift in shifts]
+            added = [
+                (outputs + n) * height + source for n, source in enumerate(sources) if source is not None
+            ]
+            found.append((output * height + row, *added))
+    return tuple(found)
 
 
 @lru_cache(256)
 def _solution(repair: Repair) -> Rows:
-    """Return for each row of each output the rows of sums that it is made of.
-
-    Row i of sum o carries bit number o * rows + i, and the host solves for many bits at a time.
-    """
-    height, outputs = repair.code.rows, len(repair.outputs)
-    parts = []
-    for first in range(0, outputs * height, 8 * UNIT):
-        ones = np.eye(outputs * height, 8 * UNIT, k=-first, dtype=bool)
-        sums = list(np.packbits(ones, axis=1, bitorder="little").reshape(outputs, -1))
-        collect_on_host(repair, sums, [], height * UNIT, [], last=True, first=False)
-        parts.append(np.unpackbits(np.stack(sums).reshape(-1, UNIT), axis=1, bitorder="little"))
-    return tuple(tuple(np.flatnonzero(line).tolist()) for line in np.concatenate(parts, axis=1))
+    """Return for each row of each output the rows of sums that it is made of."""
+    height, prime, unknown = repair.code.rows, repair.code.prime, len(repair.points)
+    made = {c * prime + row: {c * height + row} for c in range(unknown) for row in range(height)}
+    for target, rows in schedule(repair.points, prime).lines:
+        made[target] = reduce(set.symmetric_difference, [made[row] for row in rows], set())
+    columns = [[made[c * prime + row] for row in range(height)] for c in range(unknown)]
+    found = [row for column in columns for row in column]
+    for output in range(unknown, len(repair.outputs)):
+        shifts = [repair.shifts(piece)[output] for piece in repair.erased]
+        for row in range(height):
+            sources = [repair.code.source(row, shift) for shift in shifts]
+            added = [
+                column[source] for column, source in zip(columns, sources, strict=True) if source is not None
+            ]
+            found.append(reduce(set.symmetric_difference, added, {output * height + row}))
+    return tuple(tuple(sorted(each)) for each in found)
