@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from dask_coded.kernels.compiled.jit import at, jit
-from dask_coded.kernels.compiled.rows import divide, fold, measure, scale, scaled_square_sum
+from dask_coded.kernels.compiled.rows import divide, fold, measure, scale
 
 __all__ = ["mix_segments"]
 
 #: Of the modules that these kernels are made of too: Numba compares no more than this file with what it kept.
-PARTS = "0cc5362e"
+PARTS = "2c5067cd"
 
 _GROUP = 8  # columns summed one after another; the sums of groups are added in pairs
 
@@ -189,7 +189,7 @@ def mix_segments(
     sources = places.shape[0] - weights.shape[0]
     found = np.empty(places.shape[0], np.int64)
     step = weights.itemsize
-    used = weights.copy()
+    used, one = weights.copy(), weights.dtype.type(1)
     for o in range(outer):
         for row in range(1 if along else rows):
             # One pass less, where all of a tile has the same factor.
@@ -203,10 +203,11 @@ def mix_segments(
                 if scaling[0].size and not folded:
                     _gather(found[:sources], scaling[0], lines, along, row, start, count, dtype)
                 _combine(used, found[:sources], found[sources:], levels, more, count, dtype)
-                if squares.size and folded:
-                    _measure_scaled(found[:sources], scaling[0], squares, row, count, dtype)
-                elif squares.size:
-                    _measure(found[:sources], squares, along, row, start, count, dtype)
+                if squares.size:
+                    # Only now: one block at a time, memory would be read at half the rate.
+                    for j in range(sources):
+                        factor = scaling[0][j, row] if folded else one
+                        measure(at(found[j], count, dtype), factor, squares[j], along, row, start)
                 _finish(found, sources, scaling[1], squares, along, row, start, count, dtype)
 
 
@@ -218,19 +219,6 @@ def _gather(
     for j in range(found.size):
         scale(at(lines[j], count, dtype), at(found[j], count, dtype), factors[j], along, row, start)
         found[j] = lines[j]
-
-
-@jit()
-def _measure(found: Any, squares: Any, along: bool, row: int, start: int, count: int, dtype: Any) -> None:
-    """Measure tiles of the blocks: after they were combined, which reads memory in more streams than one."""
-    for j in range(found.size):
-        measure(at(found[j], count, dtype), squares[j], along, row, start)
-
-
-@jit()
-def _measure_scaled(found: Any, factors: Any, squares: Any, row: int, count: int, dtype: Any) -> None:
-    for j in range(found.size):
-        squares[j, row] += scaled_square_sum(at(found[j], count, dtype), factors[j, row])
 
 
 @jit()
@@ -249,6 +237,6 @@ def _finish(
     for s in range(found.size - sources):
         x = at(found[sources + s], count, dtype)
         if squares.size:
-            measure(x, squares[sources + s], along, row, start)
+            measure(x, x.dtype.type(1), squares[sources + s], along, row, start)
         if divisors.size:
             divide(x, divisors[s], along, row, start)

@@ -11,7 +11,7 @@ import numpy as np
 
 from dask_coded.kernels.compiled.jit import jit
 
-__all__ = ["divide", "fold", "measure", "scale", "scaled_square_sum"]
+__all__ = ["divide", "fold", "measure", "scale"]
 
 #: Of the modules that these kernels are made of too: Numba compares no more than this file with what it kept.
 PARTS = "5c811285"
@@ -20,16 +20,7 @@ _LEAST = 2.0**-100  # of what weights may become if rows are scaled by way of th
 
 
 @jit("contract", "reassoc")
-def _square_sum(x: Any) -> Any:
-    total = x[0] * x[0]
-    for i in range(1, x.size):
-        total += x[i] * x[i]
-    return total
-
-
-@jit("contract", "reassoc")
-def scaled_square_sum(x: Any, factor: Any) -> Any:
-    """Return the sum of squares of a tile with its row scaled."""
+def _square_sum(x: Any, factor: Any) -> Any:
     total = (x[0] * factor) * (x[0] * factor)
     for i in range(1, x.size):
         total += (x[i] * factor) * (x[i] * factor)
@@ -43,12 +34,12 @@ def _squares_along(squares: Any, x: Any) -> None:
 
 
 @jit()
-def measure(x: Any, squares: Any, along: bool, row: int, start: int) -> None:
-    """Add the squares of a tile to those of its rows."""
+def measure(x: Any, factor: Any, squares: Any, along: bool, row: int, start: int) -> None:
+    """Add the squares of a tile to those of its rows; of one row, scaled by the factor."""
     if along:
         _squares_along(squares[start:], x)
     else:
-        squares[row] += _square_sum(x)
+        squares[row] += _square_sum(x, factor)
 
 
 @jit()
